@@ -1,0 +1,26 @@
+# List the recipes.
+default:
+    @just --list
+
+# Everything needed to work on restorer, in .venv.
+setup:
+    python3 -m venv .venv
+    .venv/bin/pip install -c constraints.txt -e '.[test]'
+
+# The test suite.
+test *ARGS:
+    .venv/bin/pytest {{ARGS}}
+
+# What CI checks besides the tests.
+lint:
+    .venv/bin/ruff check .
+    .venv/bin/ruff format --check .
+
+# Mend what can be mended.
+fix:
+    .venv/bin/ruff check --fix .
+    .venv/bin/ruff format .
+
+# What CI runs, in a fresh virtual environment.
+ci:
+    .ci/run

@@ -1,0 +1,160 @@
+"""What a net says about x_t, put in one form: the clean picture, the residual and the noise.
+
+Nets differ in what they were trained to output and in what they are fed; samplers see a ``Prediction`` only.
+
+[RDDM] Liu et al., CVPR 2024, section 3 and the supplement's list of objectives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from restorer.diffusion.schedule import Schedule
+
+
+class Prediction(NamedTuple):
+    """Three views of one guess, each NCHW in the net's range. They may disagree where one of them was clipped."""
+
+    x0: Tensor
+    res: Tensor
+    eps: Tensor
+
+
+class Net(Protocol):
+    """A network: NCHW input and one float time a picture (N,) in; NCHW out, several outputs side by side."""
+
+    def __call__(self, x: Tensor, time: Tensor) -> Tensor:
+        """See the class."""
+
+
+class Point(NamedTuple):
+    """The state a net was asked about, with what is needed to turn one of its outputs into the others."""
+
+    x: Tensor
+    y: Tensor
+    shift: float
+    sigma: float
+    clip_x0: Callable[[Tensor], Tensor]
+    clip_res: Callable[[Tensor], Tensor]
+
+    def x0_from(self, res: Tensor, eps: Tensor) -> Tensor:
+        """x_t = x0 + shift res + sigma eps, solved for x0."""
+        return self.clip_x0(self.x - self.shift * res - self.sigma * eps)
+
+    def eps_from(self, res: Tensor) -> Tensor:
+        """x_t = y + (shift - 1) res + sigma eps, solved for eps."""
+        return (self.x - self.y - (self.shift - 1) * res) / self.sigma
+
+
+def from_res_eps(p: Point, res: Tensor, eps: Tensor) -> Prediction:
+    """[RDDM] pred_res_noise: one output for each."""
+    res = p.clip_res(res)
+    return Prediction(p.x0_from(res, eps), res, eps)
+
+
+def from_res_sum(p: Point, res: Tensor, total: Tensor) -> Prediction:
+    """[RDDM] pred_res_add_noise: the second output is res + eps."""
+    return from_res_eps(p, res, total - res)
+
+
+def from_x0_eps(p: Point, x0: Tensor, eps: Tensor) -> Prediction:
+    """[RDDM] pred_x0_noise."""
+    return Prediction(p.clip_x0(x0), p.clip_res(p.y - x0), eps)
+
+
+def from_x0_sum(p: Point, x0: Tensor, total: Tensor) -> Prediction:
+    """[RDDM] pred_x0_add_noise: the second output is x0 + eps."""
+    return from_x0_eps(p, x0, total - x0)
+
+
+def from_eps(p: Point, eps: Tensor) -> Prediction:
+    """[RDDM] pred_noise (SM-N); DDPM when y = 0."""
+    # RDDM's shift is exactly 1 at t = T, where noise alone says nothing about x0; 1e-6 is the official floor there.
+    x0 = p.clip_x0((p.x - p.shift * p.y - p.sigma * eps) / max(1 - p.shift, 1e-6))
+    return Prediction(x0, p.clip_res(p.y - x0), eps)
+
+
+def from_res(p: Point, res: Tensor) -> Prediction:
+    """[RDDM] pred_res (SM-Res)."""
+    res = p.clip_res(res)
+    return Prediction(p.clip_x0(p.y - res), res, p.eps_from(res))
+
+
+def from_x0(p: Point, x0: Tensor) -> Prediction:
+    """[RDDM] pred_x0."""
+    res = p.clip_res(p.y - x0)
+    return Prediction(p.clip_x0(x0), res, p.eps_from(res))
+
+
+class Output(NamedTuple):
+    """One meaning of a net's output: how many pictures it holds, and how they become a ``Prediction``."""
+
+    count: int
+    to_prediction: Callable[..., Prediction]
+
+
+@dataclass(frozen=True, eq=False)
+class Denoiser:
+    """A net with the knowledge of how to use it; called with (x, t, y), answers a ``Prediction``.
+
+    ``output`` is a key of OUTPUTS; ``inputs`` says what is concatenated for the net; ``time`` is a key of TIMES;
+    ``bounds`` is the net's range of pixel values. ``clip``: "none"; "range" keeps x0 in the bounds and res in what two
+    pictures can differ by; "official" keeps both in the bounds, as the released RDDM code does.
+    """
+
+    net: Net
+    schedule: Schedule
+    output: str = "res"
+    inputs: tuple[str, ...] = ("x", "y")
+    time: str = "index"
+    clip: str = "range"
+    bounds: tuple[float, float] = (-1.0, 1.0)
+    dtype: torch.dtype = torch.float32
+
+    def __call__(self, x: Tensor, t: int, y: Tensor) -> Prediction:
+        """x and y: NCHW float32 in the net's range; t: 1 ... T."""
+        output = OUTPUTS[self.output]
+        out = self.raw(x, torch.full((len(x),), t), y).float()
+        return output.to_prediction(self._point(x, t, y), *out.chunk(output.count, dim=1))
+
+    def raw(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """The net's own output at the times ``t`` (N,): what a loss is taken of."""
+        fed = torch.cat([{"x": x, "y": y}[name] for name in self.inputs], dim=1)
+        time = TIMES[self.time](self.schedule, t)
+        return self.net(fed.to(self.dtype), time.to(x.device, torch.float32))
+
+    def _point(self, x: Tensor, t: int, y: Tensor) -> Point:
+        lo, hi = self.bounds
+        widest = {"none": None, "range": (lo - hi, hi - lo), "official": (lo, hi)}[self.clip]
+        if widest is None:
+            clip_x0 = clip_res = _unchanged
+        else:
+            clip_x0, clip_res = (lambda v: v.clamp(lo, hi)), (lambda v: v.clamp(*widest))
+        return Point(x, y, float(self.schedule.shift[t]), float(self.schedule.sigma[t]), clip_x0, clip_res)
+
+
+def _unchanged(v: Tensor) -> Tensor:
+    return v
+
+
+def _index(schedule: Schedule, t: Tensor) -> Tensor:
+    """Official nets count the T noisy times from 0."""
+    return t - 1
+
+
+OUTPUTS: dict[str, Output] = {
+    "res": Output(1, from_res),
+    "eps": Output(1, from_eps),
+    "x0": Output(1, from_x0),
+    "res_eps": Output(2, from_res_eps),
+    "res_sum": Output(2, from_res_sum),
+    "x0_eps": Output(2, from_x0_eps),
+    "x0_sum": Output(2, from_x0_sum),
+}
+
+TIMES: dict[str, Callable[[Schedule, Tensor], Tensor]] = {"index": _index}

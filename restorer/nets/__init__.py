@@ -1,0 +1,11 @@
+"""Networks, one file an architecture. A net is called with (NCHW, time) and knows nothing of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from restorer.nets.plain_unet import PlainUNet
+
+NETS: dict[str, Callable[..., nn.Module]] = {"plain_unet": PlainUNet}

@@ -86,9 +86,8 @@ def from_res(p: Point, res: Tensor) -> Prediction:
 
 
 def from_x0(p: Point, x0: Tensor) -> Prediction:
-    """[RDDM] pred_x0."""
-    res = p.clip_res(p.y - x0)
-    return Prediction(p.clip_x0(x0), res, p.eps_from(res))
+    """[RDDM] pred_x0: through the residual, which is what gets clipped."""
+    return from_res(p, p.y - x0)
 
 
 class Output(NamedTuple):
@@ -102,9 +101,9 @@ class Output(NamedTuple):
 class Denoiser:
     """A net with the knowledge of how to use it; called with (x, t, y), answers a ``Prediction``.
 
-    ``output`` is a key of OUTPUTS; ``inputs`` says what is concatenated for the net; ``time`` is a key of TIMES;
-    ``bounds`` is the net's range of pixel values. ``clip``: "none"; "range" keeps x0 in the bounds and res in what two
-    pictures can differ by; "official" keeps both in the bounds, as the released RDDM code does.
+    ``output`` is a key of OUTPUTS; ``inputs``, out of INPUTS, are concatenated for the net; ``time`` is a key of TIMES;
+    ``bounds`` is the net's range of pixel values. ``clip``, a key of CLIPS: "none"; "range" keeps x0 in the bounds and
+    res in what two pictures can differ by; "official" keeps both in the bounds, as the released RDDM code does.
     """
 
     net: Net
@@ -120,6 +119,7 @@ class Denoiser:
         """x and y: NCHW float32 in the net's range; t: 1 ... T."""
         output = OUTPUTS[self.output]
         out = self.raw(x, torch.full((len(x),), t), y).float()
+        out = out + (out - out)  # an overflow becomes NaN, which clipping cannot turn into white
         return output.to_prediction(self._point(x, t, y), *out.chunk(output.count, dim=1))
 
     def raw(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
@@ -129,17 +129,16 @@ class Denoiser:
         return self.net(fed.to(self.dtype), time.to(x.device, torch.float32))
 
     def _point(self, x: Tensor, t: int, y: Tensor) -> Point:
-        lo, hi = self.bounds
-        widest = {"none": None, "range": (lo - hi, hi - lo), "official": (lo, hi)}[self.clip]
-        if widest is None:
-            clip_x0 = clip_res = _unchanged
-        else:
-            clip_x0, clip_res = (lambda v: v.clamp(lo, hi)), (lambda v: v.clamp(*widest))
+        clip_x0, clip_res = CLIPS[self.clip](*self.bounds)
         return Point(x, y, float(self.schedule.shift[t]), float(self.schedule.sigma[t]), clip_x0, clip_res)
 
 
 def _unchanged(v: Tensor) -> Tensor:
     return v
+
+
+def _clamp(lo: float, hi: float) -> Callable[[Tensor], Tensor]:
+    return lambda v: v.clamp(lo, hi)
 
 
 def _index(schedule: Schedule, t: Tensor) -> Tensor:
@@ -155,6 +154,14 @@ OUTPUTS: dict[str, Output] = {
     "res_sum": Output(2, from_res_sum),
     "x0_eps": Output(2, from_x0_eps),
     "x0_sum": Output(2, from_x0_sum),
+}
+
+INPUTS = ("x", "y")
+
+CLIPS: dict[str, Callable[[float, float], tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]] = {
+    "none": lambda lo, hi: (_unchanged, _unchanged),
+    "range": lambda lo, hi: (_clamp(lo, hi), _clamp(lo - hi, hi - lo)),
+    "official": lambda lo, hi: (_clamp(lo, hi), _clamp(lo, hi)),
 }
 
 TIMES: dict[str, Callable[[Schedule, Tensor], Tensor]] = {"index": _index}

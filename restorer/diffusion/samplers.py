@@ -46,7 +46,8 @@ def rddm_std(schedule: Schedule, t: int, s: int) -> float:
 def ddim_std(schedule: Schedule, t: int, s: int) -> float:
     """Std of q(x_s | x_t, x0, y): y is held. [DDIM] eq. 16 with eta = 1"""
     sigma_t, sigma_s = _at(schedule.sigma, t), _at(schedule.sigma, s)
-    decay = (1 - _at(schedule.shift, t)) / (1 - _at(schedule.shift, s))
+    left_t, left_s = 1 - _at(schedule.shift, t), 1 - _at(schedule.shift, s)
+    decay = left_t / left_s if left_s > 0 else 1.0
     return sigma_s * max(1 - (decay * sigma_s / sigma_t) ** 2, 0.0) ** 0.5
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 class Schedule:
     """A diffusion's two tables, each T + 1 float64 values on the CPU; index 0 is the clean picture.
 
-    Raises ValueError when the tables cannot be a schedule: different lengths, or not 0 at the clean picture.
+    Raises ValueError when the tables cannot be a schedule: different lengths, not 0 at the clean picture, or falling.
     """
 
     shift: Tensor
@@ -33,6 +33,8 @@ class Schedule:
             raise ValueError(f"shift {tuple(self.shift.shape)} and sigma {tuple(self.sigma.shape)} must be equal rows.")
         if self.shift[0] != 0 or self.sigma[0] != 0:
             raise ValueError(f"At t = 0 the picture is clean, not {float(self.shift[0])}, {float(self.sigma[0])}.")
+        if not all((table.diff() >= 0).all() for table in (self.shift, self.sigma)):
+            raise ValueError("shift and sigma must never fall, nor hold values that are no numbers.")
 
     @property
     def T(self) -> int:  # noqa: N802 - the field's letter
@@ -68,9 +70,11 @@ def rddm_schedule(
     of the paper, average is constant, normal is a bell. ``family`` says on which grid: "integer" is i = 1 ... T
     (the official restoration code), "linspace" is T points of [0, 1] (the official generation code).
     """
+    if not sum_scale > 0:
+        raise ValueError(f"sum_scale must be above 0, not {sum_scale}.")
     return Schedule(
         shift=_from_zero(_increments(T, alpha, alpha_power, family)).clip(0, 1),
-        sigma=_from_zero(sum_scale * _increments(T, beta, beta_power, family)).clip(0, 1).sqrt(),
+        sigma=(sum_scale * _from_zero(_increments(T, beta, beta_power, family)).clip(0, 1)).sqrt(),
     )
 
 

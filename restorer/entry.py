@@ -1,0 +1,210 @@
+"""A model's card as frozen data: config.json becomes an ``Entry``; unknown keys are errors. stdlib only.
+
+``restorer models list`` reads cards without loading torch, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from restorer.errors import ModelError, UsageError, unknown
+
+T = TypeVar("T")
+
+CARD_VERSION = 1
+
+TASKS: dict[str, str] = {"derain": "derained"}
+"""Task -> the participle that names its outputs: photo_derained.jpg."""
+
+
+@dataclass(frozen=True)
+class Predict:
+    """How the net is used: the keys of OUTPUTS and TIMES, what it is fed, its range and clipping."""
+
+    output: str
+    input: tuple[str, ...] = ("x", "y")
+    time: str = "index"
+    range: tuple[float, float] = (-1.0, 1.0)
+    clip: str = "range"
+
+    def __post_init__(self) -> None:
+        lo, hi = self.range
+        if not lo < hi:
+            raise UsageError(f"predict: range must rise, not go from {lo} to {hi}.")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How the model draws unless told otherwise."""
+
+    sampler: str
+    steps: int
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 <= self.eta <= 1:
+            raise UsageError(f"sample: steps must be 1 or more and eta from 0 to 1, not {self.steps} and {self.eta}.")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Pixels: sides are padded to ``multiple``; below ``minimum`` a picture is refused; crops it was ``trained`` on."""
+
+    multiple: int = 1
+    minimum: int = 8
+    trained: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.multiple < 1 or self.minimum < 1:
+            raise UsageError(f"size: multiple and minimum must be 1 or more, not {self.multiple} and {self.minimum}.")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The file beside the card, and the proof that it is the right one."""
+
+    file: str
+    sha256: str
+    bytes: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Expect:
+    """A measured score: on which pictures, of what, with which settings."""
+
+    set: str
+    metric: str
+    value: float
+    steps: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Everything needed to run a model, and what is known of it. ``net`` and ``schedule`` are checked when built."""
+
+    name: str
+    task: str
+    method: str
+    net: Mapping[str, Any]
+    schedule: Mapping[str, Any]
+    predict: Predict
+    sample: Sample
+    size: Size
+    license: str
+    source: str
+    data: str
+    weights: Weights | None = None
+    expect: tuple[Expect, ...] = field(default=())
+    restorer: int = CARD_VERSION
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise unknown("task", self.task, list(TASKS))
+
+
+def read_entry(file: Path) -> Entry:
+    """The card in ``file``. Raises ``ModelError`` when it is not there or not a card."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{file}: cannot read the model's card: {error.strerror}.") from error
+    except ValueError as error:
+        raise ModelError(f"{file}: the model's card is no JSON: {error}.") from error
+    return parse_entry(data, str(file))
+
+
+def parse_entry(data: object, where: str) -> Entry:
+    """A card from decoded JSON; ``where`` names it in errors. Raises ``ModelError``."""
+    # Before the keys: those of a later version are unknown here.
+    version = data.get("restorer", CARD_VERSION) if isinstance(data, Mapping) else CARD_VERSION
+    if version != CARD_VERSION:
+        raise ModelError(f"{where}: a card of version {version}; this restorer reads {CARD_VERSION}. Update restorer.")
+    try:
+        return parse(Entry, data, where)
+    except UsageError as error:
+        raise ModelError(str(error)) from error
+
+
+def parse(cls: type[T], data: object, where: str) -> T:
+    """A frozen dataclass from JSON or TOML data, checked key by key.
+
+    Raises ``UsageError`` naming the key: unknown (with the nearest known one), missing, or of the wrong type.
+    """
+    if not isinstance(data, Mapping):
+        raise UsageError(f"{where}: expected a table of keys, found {type(data).__name__}.")
+    known = {f.name: f for f in fields(cls)}
+    for key in data:
+        if key not in known:
+            raise UsageError(f"{where}: {unknown('key', str(key), list(known))}")
+    missing = [n for n, f in known.items() if n not in data and f.default is MISSING and f.default_factory is MISSING]
+    if missing:
+        raise UsageError(f"{where}: {missing[0]!r} is missing.")
+    hints = get_type_hints(cls)
+    return cls(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in data.items()})
+
+
+def _value(wanted: Any, value: object, where: str) -> Any:
+    """``value`` as the type ``wanted``; JSON has no tuples, and writes 1.0 as 1."""
+    origin, inner = get_origin(wanted), get_args(wanted)
+    if origin is UnionType:
+        return None if value is None else _value(next(t for t in inner if t is not NoneType), value, where)
+    if is_dataclass(wanted):
+        return parse(wanted, value, where)
+    if origin is tuple and isinstance(value, list | tuple):
+        each = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        if len(each) == len(value):
+            return tuple(_value(t, v, where) for t, v in zip(each, value, strict=True))
+    if origin is Mapping and isinstance(value, Mapping):
+        return dict(value)
+    if wanted is float and type(value) is int:
+        return float(value)
+    if isinstance(wanted, type) and type(value) is wanted:
+        return value
+    raise UsageError(f"{where}: {value!r} is not {_TYPE_NAMES.get(wanted, 'a list of the right length')}.")
+
+
+_TYPE_NAMES: dict[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Mapping[str, Any]: "a table",
+}
+
+
+def card(entry: Entry) -> dict[str, Any]:
+    """The entry as config.json holds it; what is unknown is left out."""
+    return _without_none({"restorer": entry.restorer, **asdict(entry)})
+
+
+def _without_none(data: dict[str, Any]) -> dict[str, Any]:
+    return {k: _without_none(v) if isinstance(v, dict) else v for k, v in data.items() if v is not None}
+
+
+def models_folder() -> Path:
+    """The models that come with restorer: ``restorer/_models`` in an installed wheel, else ``models`` beside it."""
+    here = Path(__file__).parent
+    packed = here / "_models"
+    return packed if packed.is_dir() else here.parent / "models"
+
+
+def embedded() -> dict[str, Path]:
+    """Name -> folder of the models that come with restorer, in order of name."""
+    return {file.parent.name: file.parent for file in sorted(models_folder().glob("*/config.json"))}
+
+
+def default_model(task: str) -> str:
+    """The name of the model that serves ``task`` when none is asked for. Raises ``ModelError`` where there is none."""
+    if task not in TASKS:
+        raise unknown("task", task, list(TASKS))
+    for name, folder in embedded().items():
+        if read_entry(folder / "config.json").task == task:
+            return name
+    raise ModelError(f"No model that comes with restorer serves the task {task!r}; name one with --model.")

@@ -1,0 +1,178 @@
+"""Card + weights -> a net that samplers can use."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
+from restorer.diffusion.samplers import SAMPLERS
+from restorer.diffusion.schedule import SCHEDULES, Schedule
+from restorer.entry import Entry, embedded, parse_entry, read_entry
+from restorer.errors import ModelError, UsageError, unknown
+from restorer.nets import NETS
+
+CARD = "config.json"
+
+
+class Found(NamedTuple):
+    """A model on this machine: its card, its weights' file, and the sha256 that was checked."""
+
+    entry: Entry
+    weights: Path
+    sha256: str
+
+
+def find(model: str) -> Found:
+    """What ``-m`` names: a model that comes with restorer, a model folder, or a .safetensors file with its card inside.
+
+    Raises ``ModelError`` when there is none, or when the weights are not those of the card.
+    """
+    path = Path(model)
+    if model in embedded():
+        path = embedded()[model]
+    if path.suffix == ".safetensors":
+        return _found(card_inside(path), path)
+    if path.is_dir():
+        entry = read_entry(path / CARD)
+        if entry.weights is None:
+            raise ModelError(f"{path / CARD}: the card names no weights; train or convert the model again.")
+        return _found(entry, _inside(path, entry.weights.file))
+    known = ", ".join(embedded()) or "none"
+    raise ModelError(f"No model {model!r}: no such folder or .safetensors file, and restorer comes with: {known}.")
+
+
+def card_inside(file: Path) -> Entry:
+    """The card in the metadata of a .safetensors file. Raises ``ModelError``."""
+    try:
+        with safe_open(file, "pt") as opened:
+            metadata = opened.metadata() or {}
+    except FileNotFoundError as error:
+        raise ModelError(f"{file}: no such model file.") from error
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: no safetensors file: {error}") from error
+    if CARD not in metadata:
+        raise ModelError(f"{file}: carries no card, so how to use it is unknown; give the model's folder instead.")
+    try:
+        data = json.loads(metadata[CARD])
+    except ValueError as error:
+        raise ModelError(f"{file} ({CARD}): the model's card is no JSON: {error}.") from error
+    return parse_entry(data, f"{file} ({CARD})")
+
+
+def _found(entry: Entry, weights: Path) -> Found:
+    try:
+        sha256 = hash_file(weights)
+    except OSError as error:
+        raise ModelError(f"{weights}: cannot read the model's weights: {error.strerror}.") from error
+    if entry.weights is not None and sha256 != entry.weights.sha256:
+        raise ModelError(
+            f"{weights}: not the weights of {entry.name}: sha256 {sha256}, the card says {entry.weights.sha256}. "
+            "Get the file again."
+        )
+    return Found(entry, weights, sha256)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """``folder / name``, refused when the name leaves the folder. Links may: a Hub cache is made of them."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ModelError(f"{folder / CARD}: the weights' file {name!r} leaves the model's folder.")
+    return folder / name
+
+
+def hash_file(file: Path) -> str:
+    """sha256 of a file, in hex."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def build_net(net: Mapping[str, Any]) -> nn.Module:
+    """A fresh net of a card's ``net`` table. Raises ``UsageError``."""
+    return _build("net", "arch", net, NETS)
+
+
+def build_schedule(schedule: Mapping[str, Any]) -> Schedule:
+    """The schedule of a card's ``schedule`` table. Raises ``UsageError``."""
+    return _build("schedule", "kind", schedule, SCHEDULES)
+
+
+def _build(what: str, key: str, table: Mapping[str, Any], builders: Mapping[str, Callable[..., Any]]) -> Any:
+    options = dict(table)
+    name = str(options.pop(key, None))
+    if name not in builders:
+        raise unknown(f"{what} {key}", name, list(builders))
+    known = list(inspect.signature(builders[name]).parameters)
+    for option in options:
+        if option not in known:
+            raise UsageError(f"{what}: {unknown('key', option, known)}")
+    try:
+        return builders[name](**options)
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise UsageError(f"{what} {name!r}: {error}") from error
+
+
+def check_names(entry: Entry) -> None:
+    """Raises ``UsageError`` when the card uses a word that is in no table."""
+    for kind, name, table in (
+        ("output", entry.predict.output, OUTPUTS),
+        *(("input", name, INPUTS) for name in entry.predict.input),
+        ("time", entry.predict.time, TIMES),
+        ("clip", entry.predict.clip, CLIPS),
+        ("sampler", entry.sample.sampler, SAMPLERS),
+    ):
+        if name not in table:
+            raise unknown(kind, name, list(table))
+
+
+def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
+    """The model's net on a device, ready for samplers. Raises ``ModelError`` when card and weights do not agree."""
+    entry = found.entry
+    try:
+        check_names(entry)
+        with torch.device("meta"):
+            net = build_net(entry.net)
+            _check_sizes(net, entry)
+        schedule = build_schedule(entry.schedule)
+        state = read_weights(found.weights, device, dtype)
+        net.load_state_dict(state, assign=True)
+    except (UsageError, RuntimeError) as error:
+        raise ModelError(f"Model {entry.name!r} cannot be loaded: {error}") from error
+    net = net.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return denoiser(net, schedule, entry, dtype)
+
+
+def _check_sizes(net: nn.Module, entry: Entry) -> None:
+    """Raises ``UsageError`` when a net on the meta device does not take and give pictures of the card's sizes."""
+    side = entry.size.multiple * -(-entry.size.minimum // entry.size.multiple)
+    fed, wanted = 3 * len(entry.predict.input), 3 * OUTPUTS[entry.predict.output].count
+    what = f"the net must make ({wanted}, {side}, {side}) of ({fed}, {side}, {side})"
+    try:
+        made = tuple(net(torch.empty(1, fed, side, side), torch.empty(1)).shape[1:])
+    except RuntimeError as error:
+        raise UsageError(f"{what}, but fails: {error}") from error
+    if made != (wanted, side, side):
+        raise UsageError(f"{what}, but makes {made}.")
+
+
+def denoiser(net: nn.Module, schedule: Schedule, entry: Entry, dtype: torch.dtype = torch.float32) -> Denoiser:
+    """``net`` used as the card says."""
+    p = entry.predict
+    return Denoiser(net, schedule, p.output, p.input, p.time, p.clip, p.range, dtype)
+
+
+def read_weights(file: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, floats as ``dtype``. Raises ``ModelError``."""
+    try:
+        with safe_open(file, "pt", device=str(device)) as opened:
+            tensors = {key: opened.get_tensor(key) for key in list(opened.keys())}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: no safetensors file: {error}") from error
+    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}

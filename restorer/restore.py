@@ -1,0 +1,161 @@
+"""The flow of a picture: pad -> x_T -> sample -> crop -> clamp. ``Restorer`` is the Python API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from restorer import __version__
+from restorer.device import choose_device, choose_dtype, dtype_name
+from restorer.diffusion.predict import Denoiser
+from restorer.diffusion.samplers import SAMPLERS, State, time_grid
+from restorer.entry import Entry, default_model
+from restorer.errors import ImageError, UsageError
+from restorer.images import to_tensor
+from restorer.load import Found, find, load
+
+Image = TypeVar("Image")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to restore one picture; what is None comes from the model's card."""
+
+    steps: int | None = None
+    eta: float | None = None
+    seed: int = 0
+
+
+@dataclass(eq=False)
+class Restorer:
+    """A loaded model. Call it with a picture; it keeps nothing of one picture for the next."""
+
+    found: Found
+    denoiser: Denoiser
+    device: torch.device
+    _exact: Denoiser | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | None = None, *, task: str = "derain", device: str = "auto", dtype: str = "auto"
+    ) -> Restorer:
+        """Load what ``model`` names (a name, a model folder or a .safetensors file); None is the task's default.
+
+        ``device``: auto, cpu, cuda, cuda:N, mps, xpu; ``dtype``: auto, fp32, bf16, fp16.
+        Raises ``ModelError``, ``DeviceError`` or ``UsageError``.
+        """
+        found = find(model or default_model(task))
+        place = choose_device(device)
+        return cls(found, load(found, place, choose_dtype(dtype, place)), place)
+
+    @property
+    def entry(self) -> Entry:
+        """The model's card."""
+        return self.found.entry
+
+    def __call__(self, image: Image, *, steps: int | None = None, eta: float | None = None, seed: int = 0) -> Image:
+        """Restore a PIL image, numpy array or tensor; the same kind comes back.
+
+        ``steps``: net calls, 1 to the schedule's length; ``eta``: fresh noise, 0 to 1; both default to the card's.
+        The same ``seed`` gives the same picture. Raises ``ImageError`` or ``UsageError``.
+        """
+        y, same_kind = to_tensor(image)
+        return same_kind(self.restore(y, Settings(steps, eta, seed)))
+
+    def settled(self, settings: Settings) -> Settings:
+        """The settings with the card's values filled in. Raises ``UsageError`` for one out of range."""
+        sample = self.entry.sample
+        steps = sample.steps if settings.steps is None else settings.steps
+        eta = sample.eta if settings.eta is None else settings.eta
+        longest = self.denoiser.schedule.T
+        if not 1 <= steps <= longest:
+            raise UsageError(f"steps must be from 1 to {longest}, the length of the model's schedule; not {steps}.")
+        if not 0 <= eta <= 1:
+            raise UsageError(f"eta must be from 0 (no fresh noise) to 1 (ancestral), not {eta}.")
+        if not 0 <= settings.seed < 2**63:
+            raise UsageError(f"seed must be from 0 to 2^63 - 1, not {settings.seed}.")
+        return Settings(steps, eta, settings.seed)
+
+    def recipe(self, settings: Settings) -> dict[str, Any]:
+        """What makes the picture: enough to make it again."""
+        settings = self.settled(settings)
+        return {
+            "restorer": __version__,
+            "task": self.entry.task,
+            "model": self.entry.name,
+            "weights": self.found.sha256,
+            "sampler": self.entry.sample.sampler,
+            "steps": settings.steps,
+            "eta": settings.eta,
+            "seed": settings.seed,
+            "dtype": dtype_name(self.denoiser.dtype),
+        }
+
+    def restore(self, y: Tensor, settings: Settings, progress: Callable[[State], None] | None = None) -> Tensor:
+        """The clean picture of ``y``, both float32 (1, 3, H, W), RGB in [0, 1], on the CPU.
+
+        ``progress`` is called after every step. Raises ``ImageError`` for a picture too small, or when no finite
+        picture comes out even in full precision.
+        """
+        settings = self.settled(settings)
+        height, width = y.shape[-2:]
+        if min(height, width) < self.entry.size.minimum:
+            least = self.entry.size.minimum
+            raise ImageError(f"{width}x{height} pixels is too small; {self.entry.name} needs {least} on each side.")
+        padded = pad(y, self.entry.size.multiple)
+        x0 = self._run(self.denoiser, padded, settings, progress)
+        if not x0.isfinite().all() and self.denoiser.dtype != torch.float32:
+            # Half precision can overflow on a picture that full precision handles. Progress was told once already.
+            self._exact = self._exact or load(self.found, self.device, torch.float32)
+            x0 = self._run(self._exact, padded, settings, None)
+        if not x0.isfinite().all():
+            raise ImageError(f"{self.entry.name} gave values that are no numbers; try other --steps or another model.")
+        return x0[..., :height, :width].clamp(0, 1)
+
+    def _run(
+        self, denoiser: Denoiser, y: Tensor, settings: Settings, progress: Callable[[State], None] | None
+    ) -> Tensor:
+        x0 = y
+        for state in sample(denoiser, y, self.entry.sample.sampler, settings, self.device):
+            x0 = state.x0
+            if progress:
+                progress(state)
+        lo, hi = denoiser.bounds
+        return (x0.cpu() - lo) / (hi - lo)
+
+
+@torch.inference_mode()
+def sample(denoiser: Denoiser, y: Tensor, sampler: str, settings: Settings, device: torch.device) -> Iterator[State]:
+    """The states of one picture on its way, in the net's range; ``y``: (1, 3, H, W) in [0, 1] of padded size."""
+    lo, hi = denoiser.bounds
+    schedule = denoiser.schedule
+    # Drawn on the CPU for the whole canvas: the same seed is the same noise on every device.
+    rng = torch.Generator().manual_seed(settings.seed)
+
+    def randn_like(x: Tensor) -> Tensor:
+        return torch.randn(x.shape, generator=rng).to(x.device)
+
+    y = (lo + (hi - lo) * y).to(device, memory_format=torch.channels_last)
+    x = y + float(schedule.sigma[-1]) * randn_like(y)
+    times = time_grid(schedule.T, settings.steps)
+    yield from SAMPLERS[sampler](
+        lambda x, t: denoiser(x, t, y), schedule, x, times, eta=settings.eta, randn_like=randn_like
+    )
+
+
+def pad(y: Tensor, multiple: int) -> Tensor:
+    """``y`` (N, C, H, W) mirrored beyond its right and lower edges until both sides are multiples."""
+    for dim in (-2, -1):
+        y = y.index_select(dim, _mirror(y.shape[dim], -y.shape[dim] % multiple))
+    return y
+
+
+def _mirror(size: int, extra: int) -> Tensor:
+    """0 1 ... size-1 size-2 ..., size + extra numbers; turns back at both ends, the edge itself not repeated."""
+    period = max(2 * size - 2, 1)
+    index = torch.arange(size + extra) % period
+    return torch.minimum(index, period - index) if size > 1 else index * 0

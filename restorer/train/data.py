@@ -1,0 +1,141 @@
+"""Training and validation pictures. Item i is the same crop with the same damage in any worker, order or run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from restorer.degrade import degrade
+from restorer.errors import InputError, UsageError
+from restorer.images import format_of, read
+from restorer.train.config import Damage, Data
+
+CACHE_BYTES = 2 << 30  # decoded pictures kept by each worker
+
+
+class Pair(NamedTuple):
+    """A clean picture and its degraded form, or None where the damage is made on the fly."""
+
+    gt: Path
+    lq: Path | None
+
+
+@dataclass(eq=False)
+class Crops(Dataset):
+    """Endless training crops (x0, y), each float32 (3, patch, patch) in [0, 1]; ``[i]`` depends on seed and i alone."""
+
+    pairs: Sequence[Pair]
+    damage: Sequence[Damage]
+    patch: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._cache: dict[Path, Tensor] = {}
+        self._room = CACHE_BYTES
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        draw = random.Random(f"{self.seed}/{index}")
+        pair = draw.choice(self.pairs)
+        gt = self._picture(pair.gt)
+        top, left = (draw.randint(0, side - self.patch) for side in gt.shape[-2:])
+        mirrored = draw.random() < 0.5
+
+        def crop(picture: Tensor) -> Tensor:
+            cut = picture[:, top : top + self.patch, left : left + self.patch]
+            cut = cut.float() / 255 if cut.dtype == torch.uint8 else cut
+            return cut.flip(-1) if mirrored else cut
+
+        x0 = crop(gt)
+        if pair.lq is not None:
+            return x0, crop(self._picture(pair.lq))
+        return x0, damaged(x0[None], self.damage, draw)[0]
+
+    def _picture(self, file: Path) -> Tensor:
+        if file in self._cache:
+            return self._cache[file]
+        picture = read(file)
+        pixels = picture.pixels[0]
+        if min(pixels.shape[-2:]) < self.patch:
+            width, height = picture.size
+            raise InputError(f"{file}: {width}x{height} is smaller than the patch of {self.patch}; use a smaller one.")
+        if picture.bits == 8:
+            pixels = (pixels * 255).round().byte()
+        if pixels.nbytes <= self._room:
+            self._room -= pixels.nbytes
+            self._cache[file] = pixels
+        return pixels
+
+
+def damaged(x0: Tensor, damage: Sequence[Damage], draw: random.Random) -> Tensor:
+    """``x0`` (1, 3, H, W) with one of the damages, at a strength between its bounds."""
+    kind = draw.choices(damage, [d.weight for d in damage])[0]
+    strength = draw.uniform(*kind.strength)
+    return degrade(x0, kind.recipe, strength=strength, rng=torch.Generator().manual_seed(draw.getrandbits(32)))
+
+
+def training_pairs(root: Path, data: Data) -> list[Pair]:
+    """Every training pair of the recipe. Raises ``InputError`` naming folders without pictures and unmatched names."""
+    if data.lq is not None and data.gt is not None:
+        pairs = _matched(root / data.gt, root / data.lq)
+    else:
+        pairs = [Pair(file, None) for folder in data.clean for file in _pictures(root / folder)]
+    left_out = {root / name for name in data.exclude}
+    strangers = left_out - {pair.gt for pair in pairs}
+    if strangers:
+        raise InputError(f"{min(strangers)}: excluded by the recipe, but not among its pictures.")
+    return [pair for pair in pairs if pair.gt not in left_out]
+
+
+def validation_set(root: Path, data: Data) -> list[tuple[Tensor, Tensor]]:
+    """(x0, y) centre crops, (1, 3, h, w) in [0, 1]; where the damage is made, strengths go evenly through its range."""
+    if data.validation is None:
+        return []
+    folder = root / data.validation
+    paired = (folder / "GT").is_dir() and (folder / "LQ").is_dir()
+    if not paired and not data.damage:
+        raise UsageError(f"{folder}: validation pictures need LQ and GT folders, or a damage in the recipe.")
+    pairs = _matched(folder / "GT", folder / "LQ") if paired else [Pair(file, None) for file in _pictures(folder)]
+    pairs = pairs[: data.validation_pictures]
+    result = []
+    for i, pair in enumerate(pairs):
+        x0 = _centre(read(pair.gt).pixels, data.validation_crop)
+        if pair.lq is not None:
+            y = _centre(read(pair.lq).pixels, data.validation_crop)
+        else:
+            kind = data.damage[0]
+            low, high = kind.strength
+            strength = low + (high - low) * (i + 1) / len(pairs)
+            y = degrade(x0, kind.recipe, strength=strength, rng=torch.Generator().manual_seed(i))
+        result.append((x0, y))
+    return result
+
+
+def _matched(gt: Path, lq: Path) -> list[Pair]:
+    clean, degraded = ({file.name: file for file in _pictures(folder)} for folder in (gt, lq))
+    lonely = sorted(clean.keys() ^ degraded.keys())
+    if lonely:
+        names = ", ".join(lonely[:5]) + (", ..." if len(lonely) > 5 else "")
+        raise InputError(f"{len(lonely)} pictures are in only one of {gt} and {lq}: {names}. Pairs have equal names.")
+    return [Pair(clean[name], degraded[name]) for name in sorted(clean)]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of pictures.")
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and format_of(file))
+    if not files:
+        raise InputError(f"{folder}: no pictures in it.")
+    return files
+
+
+def _centre(picture: Tensor, side: int) -> Tensor:
+    height, width = picture.shape[-2:]
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return picture[..., top : top + side, left : left + side]

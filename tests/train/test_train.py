@@ -1,0 +1,234 @@
+"""Training: recipes, data, and a loop that can stop and go on."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from restorer.errors import InputError, UsageError
+from restorer.load import find
+from restorer.restore import Restorer
+from restorer.train.checkpoint import LOG, MODEL, STATE, load_checkpoint
+from restorer.train.config import Config, Data, Optimise, read_config
+from restorer.train.data import Crops, training_pairs, validation_set
+from restorer.train.loop import _lr, _times, train
+
+CPU = torch.device("cpu")
+RECIPE = """
+name = "toy"
+task = "derain"
+method = "rddm"
+net = { arch = "plain_unet", widths = [8, 8], depths = [1, 1] }
+schedule = { kind = "rddm", sum_scale = 0.25 }
+predict = { output = "res" }
+sample = { sampler = "rddm", steps = 2 }
+[data]
+clean = ["clean"]
+validation = "clean"
+validation_pictures = 2
+validation_crop = 32
+patch_size = 16
+[[data.damage]]
+recipe = "rain"
+strength = [0.5, 0.9]
+[train]
+steps = 8
+batch_size = 2
+lr = 1e-3
+warmup = 2
+val_every = 4
+save_every = 4
+workers = 0
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Four smooth pictures in ``clean``, and the recipe beside them."""
+    (tmp_path / "clean").mkdir()
+    rows, columns = np.mgrid[0:40, 0:50] / 50
+    for i in range(4):
+        picture = np.stack([rows, columns, 0.3 + 0.2 * np.sin((i + 2) * rows)], axis=-1) * 0.6
+        Image.fromarray((picture * 255).astype("uint8")).save(tmp_path / "clean" / f"{i}.png")
+    (tmp_path / "train.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def recipe(root: Path, *overrides: str) -> Config:
+    return read_config(root / "train.toml", overrides)
+
+
+def run(config: Config, root: Path, name: str, *, resume: bool = True) -> list:
+    return list(train(config, root, root / name, CPU, resume=resume))
+
+
+# ---------------------------------------------------------------------------------------------------- recipes
+
+
+def test_every_recipe_that_ships_parses_and_names_what_exists():
+    shipped = sorted(Path("models").glob("*/train.toml"))
+    assert shipped
+    for file in shipped:
+        config = read_config(file, [])
+        assert config.name == file.parent.name
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("train.stpes=3", "did you mean 'steps'"),
+        ("train.steps=often", "not a whole number"),
+        ("train.steps=0", "at least 1"),
+        ("train.mixed_precision=fp8", "no or bf16"),
+        ("data.lq=lq", "either clean folders"),
+        ("data.damage=[]", "need a damage"),
+        ("nothing", "expected KEY=VALUE"),
+        ("name.deep=1", "is no table"),
+    ],
+)
+def test_a_recipe_that_cannot_be_meant_is_refused(root, override, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        recipe(root, override)
+
+
+def test_later_overrides_win_and_bare_words_are_texts(root):
+    config = recipe(root, "train.lr=1", "train.lr=2e-4", "train.loss=l2")
+    assert (config.train.lr, config.train.loss) == (2e-4, "l2")
+
+
+# ---------------------------------------------------------------------------------------------------- data
+
+
+def test_a_crop_depends_on_seed_and_index_alone(root):
+    config = recipe(root)
+    pairs = training_pairs(root, config.data)
+    first, again = (Crops(pairs, config.data.damage, 16, seed=3) for _ in range(2))
+    again[7]  # what was asked before does not matter
+    assert all(torch.equal(a, b) for a, b in zip(first[5], again[5], strict=True))
+    assert not torch.equal(first[5][0], first[6][0])
+    assert not torch.equal(first[5][0], Crops(pairs, config.data.damage, 16, seed=4)[5][0])
+
+
+def test_pairs_are_cropped_alike(root):
+    (root / "lq").mkdir()
+    for file in (root / "clean").iterdir():
+        darker = np.asarray(Image.open(file)) // 2
+        Image.fromarray(darker).save(root / "lq" / file.name)
+    data = Data(lq="lq", gt="clean", patch_size=16)
+    x0, y = Crops(training_pairs(root, data), (), 16, seed=0)[0]
+    assert torch.equal((x0 * 255).round() // 2, (y * 255).round())
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (Data(lq="half", gt="clean"), "2 pictures are in only one of .*: 2.png, 3.png"),
+        (Data(lq="nowhere", gt="clean"), "no such folder"),
+        (Data(lq="empty", gt="clean"), "no pictures in it"),
+    ],
+)
+def test_data_that_cannot_work_is_named(root, data, sentence):
+    (root / "half").mkdir()
+    (root / "empty").mkdir()
+    for name in ("0.png", "1.png"):
+        (root / "half" / name).write_bytes((root / "clean" / name).read_bytes())
+    with pytest.raises(InputError, match=sentence):
+        training_pairs(root, data)
+
+
+def test_excluded_pictures_are_left_out_and_must_exist(root):
+    kept = training_pairs(root, recipe(root, 'data.exclude=["clean/2.png"]').data)
+    assert [pair.gt.name for pair in kept] == ["0.png", "1.png", "3.png"]
+    with pytest.raises(InputError, match=r"7\.png: excluded"):
+        training_pairs(root, recipe(root, 'data.exclude=["clean/7.png"]').data)
+
+
+def test_a_picture_smaller_than_the_patch_is_named(root):
+    config = recipe(root, "data.patch_size=64")
+    with pytest.raises(InputError, match=r"50x40 is smaller than the patch of 64"):
+        Crops(training_pairs(root, config.data), config.data.damage, 64, seed=0)[0]
+
+
+def test_validation_reads_pairs_or_makes_them(root):
+    made = validation_set(root, recipe(root).data)
+    assert [tuple(x0.shape) for x0, _ in made] == [(1, 3, 32, 32)] * 2
+    for side in ("GT", "LQ"):
+        (root / "val" / side).mkdir(parents=True)
+        (root / "val" / side / "a.png").write_bytes((root / "clean" / "0.png").read_bytes())
+    [(x0, y)] = validation_set(root, recipe(root, "data.validation=val").data)
+    assert torch.equal(x0, y)
+
+
+# ---------------------------------------------------------------------------------------------------- the loop
+
+
+def test_a_run_leaves_a_model_that_restores(root):
+    progress = run(recipe(root), root, "run")
+    assert [p.step for p in progress] == list(range(1, 9))
+    assert [p.psnr is not None for p in progress] == [False] * 3 + [True] + [False] * 3 + [True]
+    with (root / "run" / LOG).open() as log:
+        assert [float(row["loss"]) for row in csv.DictReader(log)] == [p.loss for p in progress]
+    assert find(str(root / "run" / MODEL)).entry.size.multiple == 4
+    for model in (root / "run" / MODEL, root / "run" / MODEL / "model.safetensors"):
+        restored = Restorer.from_pretrained(str(model))(torch.rand(3, 21, 17))
+        assert restored.shape == (3, 21, 17)
+
+
+def test_training_learns(root):
+    config = recipe(root, "train.steps=60", "train.lr=3e-3", "train.val_every=60", "data.validation_pictures=4")
+    before = sum(math.log10(float((x0 - y).square().mean())) for x0, y in validation_set(root, config.data)) * -10 / 4
+    assert run(config, root, "run")[-1].psnr > before + 0.5
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(root):
+    whole = run(recipe(root), root, "whole")
+    stopping = train(recipe(root), root, root / "parts", CPU)
+    for progress in stopping:
+        if progress.step == 5:  # the checkpoint is of step 4
+            stopping.close()
+            break
+    rest = run(recipe(root), root, "parts")
+    assert [p.step for p in rest] == [5, 6, 7, 8]
+    assert [p.loss for p in rest] == [p.loss for p in whole[4:]]
+    first, second = (load_checkpoint(root / name / STATE) for name in ("whole", "parts"))
+    assert all(torch.equal(first.ema[key], second.ema[key]) for key in first.ema)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(root):
+    run(recipe(root), root, "run")
+    other = recipe(root, "net.widths=[8, 16]", "train.steps=9")
+    with pytest.raises(UsageError, match="made by another recipe"):
+        run(other, root, "run")
+    assert len(run(other, root, "run", resume=False)) == 9
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(root):
+    (root / "run").mkdir()
+    (root / "run" / STATE).write_bytes(b"not a checkpoint")
+    with pytest.raises(UsageError, match="not a checkpoint"):
+        run(recipe(root), root, "run")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(root):
+    with pytest.raises(UsageError, match=r"lower train\.lr"):
+        run(recipe(root, "train.lr=1e30", "train.warmup=0", "train.clip=1e30"), root, "run")
+
+
+def test_times_cover_the_schedule_and_dwell_on_its_noisy_end():
+    t = _times(20_000, 10, 2.0, torch.Generator().manual_seed(0))
+    share = torch.bincount(t, minlength=11) / len(t)
+    assert share[0] == 0
+    # density t^(2-1) on the unit interval, cut into ten
+    torch.testing.assert_close(share[1:], (torch.arange(1, 11) ** 2 - torch.arange(10) ** 2) / 100, atol=0.01, rtol=0)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_its_end():
+    course = Optimise(steps=100, lr=1.0, warmup=10, final_lr=0.01)
+    rates = [_lr(course, step) for step in range(1, 101)]
+    assert rates[0] < 0.11 and max(rates) == rates[9] and rates[-1] == pytest.approx(0.01)

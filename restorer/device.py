@@ -39,6 +39,13 @@ def dtype_name(dtype: torch.dtype) -> str:
     return next(name for name, known in DTYPES.items() if known is dtype)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; torch says it in two ways, on a CPU with a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
 def _count(kind: str) -> int:
     match kind:
         case "cuda":

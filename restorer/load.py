@@ -13,11 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from restorer.device import is_out_of_memory
 from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
 from restorer.diffusion.samplers import SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES, Schedule
 from restorer.entry import Entry, embedded, parse_entry, read_entry
-from restorer.errors import ModelError, UsageError, unknown
+from restorer.errors import DeviceError, ModelError, UsageError, unknown
 from restorer.nets import NETS
 
 CARD = "config.json"
@@ -133,7 +134,10 @@ def check_names(entry: Entry) -> None:
 
 
 def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
-    """The model's net on a device, ready for samplers. Raises ``ModelError`` when card and weights do not agree."""
+    """The model's net on a device, ready for samplers.
+
+    Raises ``ModelError`` when card and weights do not agree, ``DeviceError`` when the device has too little memory.
+    """
     entry = found.entry
     try:
         check_names(entry)
@@ -143,7 +147,9 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
         schedule = build_schedule(entry.schedule)
         state = read_weights(found.weights, device, dtype)
         net.load_state_dict(state, assign=True)
-    except (UsageError, RuntimeError) as error:
+    except (UsageError, RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise DeviceError(f"Model {entry.name!r} does not fit into the memory of {device}; use another.") from error
         raise ModelError(f"Model {entry.name!r} cannot be loaded: {error}") from error
     net = net.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return denoiser(net, schedule, entry, dtype)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from restorer.entry import Entry, default_model
 from restorer.errors import ImageError, UsageError
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
+
+if TYPE_CHECKING:
+    from restorer.batch import Record
 
 Image = TypeVar("Image")
 
@@ -65,6 +69,21 @@ class Restorer:
         """
         y, same_kind = to_tensor(image)
         return same_kind(self.restore(y, Settings(steps, eta, seed)))
+
+    def run(
+        self,
+        paths: Sequence[str | PathLike[str]],
+        *,
+        output: str | PathLike[str] | None = None,
+        exists: Literal["skip", "overwrite", "rename", "error"] = "skip",
+        steps: int | None = None,
+        eta: float | None = None,
+        seed: int = 0,
+    ) -> Iterator[Record]:
+        """Restore files and folders as the command does, and yield a record of each, failed ones among them."""
+        from restorer.batch import Files, run_paths
+
+        yield from run_paths(self, paths, output, Settings(steps, eta, seed), Files(exists=exists))
 
     def settled(self, settings: Settings) -> Settings:
         """The settings with the card's values filled in. Raises ``UsageError`` for one out of range."""

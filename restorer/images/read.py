@@ -46,6 +46,8 @@ def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     try:
         stored = _READERS[format](data, Limits(name, max_pixels))
         return _picture(stored, format)
+    except MemoryError as fault:
+        raise ImageError(f"{name} does not fit into memory; close other programs, or cut the picture.") from fault
     except FAULTS as fault:
         reason = str(fault).strip().rstrip(".") or type(fault).__name__
         raise ImageError(

@@ -1,8 +1,9 @@
 """The recipe: what made a picture, recorded in the picture itself.
 
 Where it goes is a column of `FORMATS`: a PNG text chunk named ``restorer``; the XMP packet of JPEG, WebP, TIFF and
-AVIF, beside what the packet already holds; for BMP and netpbm, which have no place for text, a file
-``<picture>.json`` that also names the picture's SHA-256, so that it never speaks for another picture of that name.
+AVIF, beside what the packet already holds. BMP and netpbm have no place for text; for them, and wherever it is asked
+for, a file ``<picture>.json`` holds it, with the picture's SHA-256, so that it never speaks for another picture of that
+name.
 """
 
 import hashlib
@@ -50,8 +51,8 @@ def read_recipe(path: Path) -> dict | None:
         format = sniff(data)
         if format is None:
             return None
-        place = FORMATS[format].recipe
-        return _beside(path, data) if place == "sidecar" else _load(_text(data, format))
+        inside = None if FORMATS[format].recipe == "sidecar" else _load(_text(data, format))
+        return inside or _beside(path, data)
     except FAULTS:
         return None
 
@@ -94,7 +95,8 @@ def _is_record(place: Path) -> bool:
 
 
 def _beside(path: Path, data: bytes) -> dict | None:
-    content = _load(beside(path).read_text("utf-8"), 2 * LIMIT) or {}
+    place = beside(path)
+    content = (_load(place.read_text("utf-8"), 2 * LIMIT) if place.is_file() else None) or {}
     recipe = content.get("restorer")
     current = content.get("sha256") == hashlib.sha256(data).hexdigest()
     return recipe if current and isinstance(recipe, dict) else None

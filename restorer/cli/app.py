@@ -1,0 +1,66 @@
+"""The contents page of the command line."""
+
+from typing import Annotated
+
+import typer
+
+from restorer.cli import degrade, doctor, models, output, restore, train
+from restorer.cli.screens import SETTINGS, Commands, Root, Screen
+from restorer.entry import TASKS
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from restorer import __version__
+
+        output.result(f"restorer {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and leave."),
+]
+
+
+def about(version: Version = False) -> None:
+    """Restore damaged pictures with diffusion models."""
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="restorer")
+
+
+def _group(**more: object) -> typer.Typer:
+    plain = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+    return typer.Typer(no_args_is_help=True, context_settings=SETTINGS, **plain, **more)
+
+
+EXAMPLES = """\
+  restorer derain photo.jpg
+  restorer derain photos/ -o clean/
+  restorer models list"""
+
+app = _group(cls=Root, callback=about, epilog=EXAMPLES)
+app.command(
+    "restore",
+    cls=Screen,
+    help="Restore pictures and folders of pictures.",
+    epilog=restore.EXAMPLES.format(command="restore", participle="restored"),
+)(restore.restore)
+for task, alias in restore.aliases.items():
+    app.command(
+        task,
+        cls=Screen,
+        help=f"{restore.HELP.get(task, task.capitalize())}: `restore --task {task}`.",
+        epilog=restore.EXAMPLES.format(command=task, participle=TASKS[task]),
+    )(alias)
+app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
+app.command("train", cls=Screen, epilog=train.EXAMPLES)(train.train)
+app.command("doctor", cls=Screen, epilog=doctor.EXAMPLES)(doctor.doctor)
+
+models_app = _group(cls=Commands, epilog=f"{models.LIST_EXAMPLES}\n{models.INFO_EXAMPLES}")
+models_app.command("list", cls=Screen, epilog=models.LIST_EXAMPLES)(models.list_models)
+models_app.command("info", cls=Screen, epilog=models.INFO_EXAMPLES)(models.info)
+app.add_typer(models_app, name="models", help="List and inspect models.")

@@ -1,0 +1,116 @@
+"""Facts about this machine, for ``restorer doctor``: nothing here changes anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from restorer import __version__
+from restorer.entry import embedded
+from restorer.errors import RestorerError
+
+LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "tifffile", "typer", "rich")
+
+
+def facts() -> dict[str, Any]:
+    """Everything, as JSON holds it."""
+    return {
+        "versions": versions(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": {"name": cpu_name(), "cores": os.cpu_count()},
+        "memory": memory(),
+        "devices": devices(),
+        "cache": cache(),
+        "models": models(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of python, restorer, and what it stands on."""
+    found = {"python": platform.python_version(), "restorer": __version__}
+    for library in LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            found[library] = "missing"
+    return found
+
+
+def cpu_name() -> str:
+    """As its maker calls it, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def memory() -> dict[str, int | None]:
+    """Bytes in all, and bytes to be had; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {"total": _pages_in_all(), "free": None}
+    known = {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")}
+    return {"total": known.get("MemTotal"), "free": known.get("MemAvailable")}
+
+
+def _pages_in_all() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def devices() -> dict[str, Any]:
+    """What torch sees, and what ``--device auto --dtype auto`` takes."""
+    import torch
+
+    from restorer.device import choose_device, choose_dtype, dtype_name
+
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    seen = {f"cuda:{i}": name for i, name in enumerate(cuda)}
+    if torch.xpu.is_available():
+        seen |= {f"xpu:{i}": torch.xpu.get_device_name(i) for i in range(torch.xpu.device_count())}
+    if torch.backends.mps.is_available():
+        seen["mps"] = "Apple GPU"
+    seen["cpu"] = f"{torch.get_num_threads()} threads"
+    auto, cpu = choose_device("auto"), torch.device("cpu")
+    return {
+        "seen": seen,
+        "auto": {"device": str(auto), "dtype": dtype_name(choose_dtype("auto", auto))},
+        "fast_bf16_on_cpu": choose_dtype("auto", cpu) is torch.bfloat16,
+    }
+
+
+def cache() -> dict[str, Any]:
+    """The folder where the Hugging Face Hub keeps downloads, and the room on its disk."""
+    folder = hub_cache()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return {"folder": str(folder), "free": shutil.disk_usage(there).free}
+
+
+def hub_cache() -> Path:
+    """HF_HUB_CACHE, else hub/ in HF_HOME, else in the user's cache: the rule of huggingface_hub."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser().absolute()
+
+
+def models() -> dict[str, str]:
+    """Name -> "OK", or what is wrong with the model."""
+    return {name: _check(name) for name in embedded()}
+
+
+def _check(name: str) -> str:
+    from restorer.load import find
+
+    try:
+        find(name)
+    except RestorerError as error:
+        return str(error)
+    return "OK"

@@ -1,0 +1,223 @@
+"""Options that commands share, each said once. Defaults stand in the signatures of the commands."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import typer
+
+FILES = "Input and output"
+RESTORATION = "Restoration"
+FILE = "File"
+COMPUTE = "Compute"
+REPORTING = "Reporting"
+
+LARGEST_SEED = 2**32 - 1
+
+VERBOSE = "restorer.verbose"
+"""Where the verbosity stands in a context's ``meta``."""
+
+
+def _remember_verbosity(context: typer.Context, value: int) -> int:
+    # Errors are shown outside of the command, which knew whether tracebacks are wanted.
+    context.meta[VERBOSE] = value
+    return value
+
+
+def parse_pixels(text: str | int) -> int:
+    """``250M`` or ``1.5G`` or ``4000000`` as a number."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", str(text).strip(), re.IGNORECASE)
+    number = int(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()]) if match else 0
+    if number < 1:
+        raise typer.BadParameter(f"{text!r} is no number of pixels; write 250M or 250000000.")
+    return number
+
+
+def all_inputs(named: list[str] | None, flagged: list[str] | None) -> list[str]:
+    """INPUTS and those behind ``-i``. Raises ``typer.BadParameter`` when there are none."""
+    inputs = [*(named or []), *(flagged or [])]
+    if not inputs:
+        raise typer.BadParameter("name pictures, folders, or - for standard input.", param_hint="INPUTS")
+    return inputs
+
+
+def settle_exists(exists: str, overwrite: bool) -> str:
+    """``--exists`` and its short form as one. Raises ``typer.BadParameter`` when they disagree."""
+    if overwrite and exists in ("rename", "error"):
+        raise typer.BadParameter(f"--overwrite and --exists {exists} disagree; give one of them.")
+    return "overwrite" if overwrite else exists
+
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUTS",
+        help="Pictures, folders, globs, @list.txt, or - for standard input. [required]",
+        show_default=False,
+    ),
+]
+FlaggedInputs = Annotated[list[str] | None, typer.Option("--input", "-i", hidden=True)]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="File, folder, or - for standard output.  [default: beside the input, under another name]",
+        show_default=False,
+        rich_help_panel=FILES,
+    ),
+]
+Recursive = Annotated[
+    bool,
+    typer.Option("--recursive", "-r", help="Enter subfolders; the output keeps their tree.", rich_help_panel=FILES),
+]
+Exists = Annotated[
+    Literal["skip", "overwrite", "rename", "error"],
+    typer.Option(
+        "--exists",
+        help="When the output is there already; skip makes a stopped run resume.",
+        rich_help_panel=FILES,
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", "-y", help="Same as --exists overwrite.", rich_help_panel=FILES)
+]
+Suffix = Annotated[
+    str | None,
+    typer.Option(
+        "--suffix",
+        help="Added to output names.  [default: what was done beside the input, none in another folder]",
+        show_default=False,
+        rich_help_panel=FILES,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", "-n", help="Show what would be read and written; touch nothing.", rich_help_panel=FILES),
+]
+
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task", "-T", help="What to remove.  [default: the model's]", show_default=False, rich_help_panel=RESTORATION
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name (see `restorer models list`), model folder or .safetensors file.  [default: the task's best]",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        min=1,
+        help="Sampling steps.  [default: from the model]",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
+Eta = Annotated[
+    float | None,
+    typer.Option(
+        "--eta",
+        min=0,
+        max=1,
+        help="Fresh noise per step: 0 none (DDIM), 1 as much as DDPM.  [default: from the model]",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        min=-1,
+        max=LARGEST_SEED,
+        help="Same seed, same picture, alone or among others; -1 draws one.",
+        rich_help_panel=RESTORATION,
+    ),
+]
+
+Format = Annotated[
+    Literal["auto", "png", "jpg", "webp", "tiff", "avif"],
+    typer.Option("--format", "-f", help="Picture format; auto keeps the input's.", rich_help_panel=FILE),
+]
+Quality = Annotated[
+    int, typer.Option("--quality", "-Q", min=1, max=100, help="For jpg, webp and avif.", rich_help_panel=FILE)
+]
+Bits = Annotated[
+    Literal["auto", "8", "16"],
+    typer.Option("--bits", help="Depth per channel; auto keeps the input's.", rich_help_panel=FILE),
+]
+Metadata = Annotated[
+    Literal["keep", "strip"],
+    typer.Option(
+        "--metadata",
+        help="EXIF, XMP and DPI; the colour profile stays. Orientation is applied to the pixels.",
+        rich_help_panel=FILE,
+    ),
+]
+Recorded = Annotated[
+    Literal["embed", "sidecar", "none"],
+    typer.Option("--record", help="Where the recipe (model, seed, steps...) is written.", rich_help_panel=FILE),
+]
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        "--max-pixels",
+        parser=parse_pixels,
+        metavar="NUMBER",
+        help="Refuse larger inputs (decompression bombs).  [default: 250M]",
+        show_default=False,
+        rich_help_panel=FILE,
+    ),
+]
+
+Device = Annotated[
+    str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N, mps or xpu.", rich_help_panel=COMPUTE)
+]
+Dtype = Annotated[
+    Literal["auto", "fp32", "fp16", "bf16"],
+    typer.Option("--dtype", help="Arithmetic; auto is the fastest that the device does well.", rich_help_panel=COMPUTE),
+]
+
+FailFast = Annotated[
+    bool,
+    typer.Option(
+        "--fail-fast", help="Stop at the first picture that fails instead of going on.", rich_help_panel=REPORTING
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="JSON lines on standard output, a summary last.", rich_help_panel=REPORTING),
+]
+JsonOnly = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Only paths on standard output, only errors on standard error.",
+        rich_help_panel=REPORTING,
+    ),
+]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        callback=_remember_verbosity,
+        show_default=False,
+        help="More log; twice for tracebacks.",
+        rich_help_panel=REPORTING,
+    ),
+]

@@ -1,0 +1,187 @@
+"""The only module that prints. Results go to standard output, everything else to standard error.
+
+With ``--json`` results are JSON lines. Without, they are output paths, one a line, when standard output is read by a
+program (it is no terminal) or with ``--quiet``; a person at a terminal is told on standard error instead.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from restorer.batch import Record
+    from restorer.cli.report import Report
+    from restorer.plan import Job
+    from restorer.train.loop import Progress
+
+
+def error(sentence: str) -> None:
+    """Say what went wrong."""
+    _write(f"Error: {sentence}", sys.stderr)
+
+
+def show_traceback(fault: BaseException) -> None:
+    """Where it went wrong, for those who asked with ``-vv``."""
+    _write("".join(traceback.format_exception(fault)).rstrip(), sys.stderr)
+
+
+def result(text: str) -> None:
+    """One line of a command's result."""
+    _write(text, sys.stdout)
+
+
+def json_line(data: Any) -> None:
+    """One line of a command's result, as JSON."""
+    result(jsonlib.dumps(data))
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values, aligned; plain, to be pasted anywhere."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        result(f"{name:{width}}  {value}".rstrip())
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for a terminal, or lines of tab-separated values for a program."""
+    if not sys.stdout.isatty():
+        for row in (header, *rows):
+            result("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    drawn = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        drawn.add_row(*map(escape, row))
+    Console().print(drawn)
+
+
+class Output:
+    """How a run over pictures, or a training run, is told."""
+
+    def __init__(self, *, json: bool = False, quiet: bool = False, verbose: int = 0) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.paths = not json and (quiet or not sys.stdout.isatty())
+
+    def note(self, sentence: str, level: int = 0) -> None:
+        """Say something that is no result; ``level``: so many ``-v`` are needed."""
+        if not self.quiet and self.verbose >= level:
+            _write(sentence, sys.stderr)
+
+    def record(self, record: Record) -> None:
+        """Tell what became of one picture."""
+        for sentence in record.warnings:
+            self.note(f"Warning: {sentence}")
+        if record.error:
+            error(str(record.error))
+            if self.verbose >= 2:
+                show_traceback(record.error)
+        if self.json:
+            json_line(record.line())
+        elif record.output == "-" or record.error:
+            return
+        elif self.paths and record.status != "other":
+            result(record.output)
+        elif not self.paths or self.verbose:
+            self.note(_told(record))
+
+    def summary(self, report: Report) -> None:
+        """Close the run."""
+        if self.json:
+            json_line(report.line())
+        for sentence in report.sentences():
+            self.note(sentence)
+
+    @contextmanager
+    def bar(self, pictures: int, steps: int) -> Iterator[Callable[[Job, int], None]]:
+        """A progress bar where somebody sees it: call the function with the picture in hand and its steps done."""
+        started = 0
+
+        def tell(job: Job, done: int) -> None:
+            nonlocal started
+            started += done == 0
+            show((started - 1) * steps + done, f"{started}/{pictures} {job.name}", f"step {done}/{steps}")
+
+        with self._bar(pictures * steps) as show:
+            yield tell
+
+    def training(self, course: Iterable[Progress], steps: int, run: Path) -> None:
+        """Show a training run to its end, then tell where its model is."""
+        from restorer.train.checkpoint import MODEL
+
+        best: Progress | None = None
+        with self._bar(steps) as show:
+            for now in course:
+                show(now.step, f"loss {now.loss:.4f}", f"step {now.step}/{steps}")
+                if now.psnr is not None and (best is None or now.psnr > best.psnr):
+                    best = now
+                if now.psnr is not None or now.step % max(1, steps // 20) == 0:
+                    self._training_step(now)
+        score = f", best psnr {best.psnr:.2f} dB at step {best.step}" if best else ""
+        self.note(f"Done{score}.")
+        if self.json:
+            json_line({"v": 1, "summary": {"output": str(run / MODEL), "psnr": best and round(best.psnr, 3)}})
+        elif self.paths:
+            result(str(run / MODEL))
+        else:
+            self.note(f"The model: {run / MODEL}")
+
+    def _training_step(self, now: Progress) -> None:
+        if self.json:
+            json_line({"v": 1, **vars(now)})
+        score = "" if now.psnr is None else f", psnr {now.psnr:.2f} dB"
+        self.note(f"step {now.step}/{now.steps}: loss {now.loss:.4f}{score}")
+
+    @contextmanager
+    def _bar(self, total: int) -> Iterator[Callable[[int, str, str], None]]:
+        """A function that shows (completed, what, step); it does nothing where nobody would see a bar."""
+        if self.quiet or not sys.stderr.isatty() or (self.json and sys.stdout.isatty()):
+            yield lambda completed, what, step: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[step]}"),
+            TimeRemainingColumn(),
+        )
+        # Rich would send what is printed to standard output to the bar's console; results must stay where they belong.
+        progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+        with progress:
+            row = progress.add_task("", total=total, step="")
+            yield lambda completed, what, step: progress.update(row, completed=completed, description=what, step=step)
+
+
+def _told(record: Record) -> str:
+    match record.status:
+        case "skipped":
+            return f"{record.input}: {record.output} is there already."
+        case "other":
+            return f"{record.input}: {record.output} is there, made with other settings; use --overwrite."
+        case "planned":
+            return f"{record.input} -> {record.output}"
+    width, height = record.size or (0, 0)
+    return f"{record.input} -> {record.output}  {width}x{height}  {record.seconds:.1f} s"
+
+
+def _write(text: str, stream: TextIO) -> None:
+    try:
+        stream.write(f"{text}\n")
+    except UnicodeEncodeError:
+        # A file's name need not be text that this stream can carry; one such name must not stop the others.
+        safe = text.encode(stream.encoding or "ascii", "backslashreplace").decode(stream.encoding or "ascii")
+        stream.write(f"{safe}\n")
+    stream.flush()

@@ -1,0 +1,109 @@
+"""``restorer restore``, and one alias for each task."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from restorer.cli import options as o
+from restorer.cli.output import Output
+from restorer.cli.work import carry_out
+from restorer.entry import TASKS
+from restorer.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from restorer.batch import Work
+    from restorer.restore import Restorer, Settings
+
+HELP: dict[str, str] = {"derain": "Remove rain streaks and drops"}
+
+EXAMPLES = """\
+  restorer {command} photo.jpg                   photo_{participle}.jpg, beside it
+  restorer {command} photos/ -r -o clean/        a folder with its subfolders
+  restorer {command} - < in.png > out.png        from and to standard streams"""
+
+
+def _restore(
+    participle: str,
+    inputs: o.Inputs = None,
+    flagged: o.FlaggedInputs = None,
+    output: o.Output = None,
+    recursive: o.Recursive = False,
+    exists: o.Exists = "skip",
+    overwrite: o.Overwrite = False,
+    suffix: o.Suffix = None,
+    dry_run: o.DryRun = False,
+    task: o.Task = None,
+    model: o.Model = None,
+    steps: o.Steps = None,
+    eta: o.Eta = None,
+    seed: o.Seed = 0,
+    format: o.Format = "auto",
+    quality: o.Quality = 95,
+    bits: o.Bits = "auto",
+    metadata: o.Metadata = "keep",
+    record: o.Recorded = "embed",
+    max_pixels: o.MaxPixels = 250_000_000,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    fail_fast: o.FailFast = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = 0,
+) -> None:
+    words = o.all_inputs(inputs, flagged)
+    exists = o.settle_exists(exists, overwrite)
+    out = Output(json=json, quiet=quiet, verbose=verbose)
+
+    from restorer.batch import Files, plan, restoring
+    from restorer.restore import Settings
+
+    depth = "auto" if bits == "auto" else int(bits)
+    keep = metadata == "keep"
+    files = Files(participle, suffix, recursive, exists, format, quality, depth, keep, record, max_pixels)
+    settings = Settings(steps, eta, seed)
+
+    def begin() -> "Work":
+        work = restoring(_load(model, task, device, dtype), settings)
+        out.note(_told(work, settings), level=0 if dry_run else 1)
+        return work
+
+    carry_out(plan(words, output, files), begin, files, out, dry_run=dry_run, fail_fast=fail_fast)
+
+
+def _load(model: str | None, task: str | None, device: str, dtype: str) -> "Restorer":
+    """The model; the task is the model's own unless it is named, and then they must agree."""
+    from restorer.restore import Restorer
+
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, list(TASKS))
+    chosen = {"task": task} if task else {}
+    restorer = Restorer.from_pretrained(model, device=device, dtype=dtype, **chosen)
+    own = restorer.entry.task
+    if task not in (None, own):
+        raise UsageError(f"Model {restorer.entry.name!r} is for {own}, not {task}; leave out --task or --model.")
+    return restorer
+
+
+def _told(work: "Work", settings: "Settings") -> str:
+    """Every value and where it comes from."""
+    recipe = work.recipe
+    steps, eta = ("from the model" if value is None else "given" for value in (settings.steps, settings.eta))
+    return (
+        f"{recipe['model']} ({recipe['task']}): steps {recipe['steps']} ({steps}), eta {recipe['eta']:g} ({eta}), "
+        f"seed {recipe['seed']}, on {work.device} in {work.dtype}."
+    )
+
+
+def fixed(function: Callable[..., None], **arguments: str) -> Callable[..., None]:
+    """``function`` with some arguments settled and gone from its signature, which is what Typer makes options of."""
+    command = functools.update_wrapper(functools.partial(function, **arguments), function)
+    signature = inspect.signature(function)
+    rest = [parameter for name, parameter in signature.parameters.items() if name not in arguments]
+    command.__signature__ = signature.replace(parameters=rest)
+    return command
+
+
+restore = fixed(_restore, participle="restored")
+aliases = {task: fixed(_restore, participle=participle, task=task) for task, participle in TASKS.items()}
+"""Task -> its own command."""

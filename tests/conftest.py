@@ -1,0 +1,83 @@
+"""What many tests need: a toy model, pictures, and the command line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toy import toy_model
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory):
+    """The folder of a model that restores small pictures at once."""
+    return toy_model(tmp_path_factory.mktemp("model") / "toy")
+
+
+@pytest.fixture(scope="session")
+def toy_restorer(toy):
+    from restorer import Restorer
+
+    return Restorer.from_pretrained(str(toy), device="cpu", dtype="fp32")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, and the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def draw():
+    return draw_picture
+
+
+@pytest.fixture
+def cli(toy):
+    """Run ``restorer`` with words; those that take a model get the toy."""
+
+    def run(*words, stdin=None, model=True):
+        from restorer.cli.app import app
+
+        words = [str(word) for word in words]
+        if model and words[0] in ("restore", "derain"):
+            words += ["-m", str(toy), "--device", "cpu", "--dtype", "fp32"]
+        return CliRunner().invoke(app, words, input=stdin, prog_name="restorer")
+
+    return run
+
+
+@pytest.fixture
+def process():
+    """Start ``python -m restorer`` for what only a process of its own can show."""
+
+    def start(*words, options=(), **more):
+        command = [sys.executable, *options, "-m", "restorer", *map(str, words)]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, env=env, **pipes, **more)
+
+    return start
+
+
+def draw_picture(path, size=(12, 10), mode="RGB", seed=0, **options):
+    """Write a picture of noise; ``options`` are Pillow's."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = len(mode) if mode in ("RGB", "RGBA", "L") else 3
+    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], bands), dtype=np.uint8)
+    Image.fromarray(values[:, :, 0] if bands == 1 else values).save(path, **options)
+    return path

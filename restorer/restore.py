@@ -124,7 +124,10 @@ class Restorer:
         height, width = y.shape[-2:]
         if min(height, width) < self.entry.size.minimum:
             least = self.entry.size.minimum
-            raise ImageError(f"{width}x{height} pixels is too small; {self.entry.name} needs {least} on each side.")
+            name = self.entry.name
+            raise ImageError(
+                f"{width}x{height} pixels is too small; {name} needs {least} on each side. Use a larger copy."
+            )
         padded = pad(y, self.entry.size.multiple)
         x0 = self._run(self.denoiser, padded, settings, progress)
         if not x0.isfinite().all() and self.denoiser.dtype != torch.float32:

@@ -121,11 +121,13 @@ class Output:
         from restorer.train.checkpoint import MODEL
 
         best: Progress | None = None
+        score = ""
         with self._bar(steps) as show:
             for now in course:
-                show(now.step, f"loss {now.loss:.4f}", f"step {now.step}/{steps}")
-                if now.psnr is not None and (best is None or now.psnr > best.psnr):
-                    best = now
+                if now.psnr is not None:
+                    best = max(best or now, now, key=lambda progress: progress.psnr)
+                    score = f"  psnr {now.psnr:.2f} dB"
+                show(now.step, f"loss {now.loss:.4f}{score}", f"step {now.step}/{steps}")
                 if now.psnr is not None or now.step % max(1, steps // 20) == 0:
                     self._training_step(now)
         score = f", best psnr {best.psnr:.2f} dB at step {best.step}" if best else ""

@@ -65,12 +65,22 @@ def write_card(folder: Path, entry: Entry) -> None:
     write_bytes(folder / CARD, f"{text}\n".encode())
 
 
+def trim_log(folder: Path, step: int) -> None:
+    """Leave out of log.csv what came after ``step``: a run that goes on from there tells it again."""
+    file = folder / LOG
+    if not file.exists():
+        return
+    header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if int(row.partition(",")[0]) <= step]
+    write_bytes(file, "".join([header, *kept]).encode())
+
+
 def log_row(folder: Path, row: Mapping[str, object]) -> None:
     """One more line of the run's log.csv."""
     file = folder / LOG
     fresh = not file.exists()
     with file.open("a", newline="", encoding="utf-8") as opened:
-        writer = csv.DictWriter(opened, list(row))
+        writer = csv.DictWriter(opened, list(row), lineterminator="\n")
         if fresh:
             writer.writeheader()
         writer.writerow(row)

@@ -32,6 +32,7 @@ from restorer.train.checkpoint import (
     log_row,
     save_checkpoint,
     save_model,
+    trim_log,
 )
 from restorer.train.config import Config, Optimise
 from restorer.train.data import Crops, training_pairs, validation_set
@@ -70,6 +71,7 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
     validation = validation_set(root, config.data)
     begin = _restart(run / STATE, net, ema, optimiser) if resume and (run / STATE).is_file() else 0
     run.mkdir(parents=True, exist_ok=True)
+    trim_log(run, begin)
 
     for step, batch in enumerate(_batches(crops, course, begin), begin + 1):
         started = time.perf_counter()

@@ -196,6 +196,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(root):
     rest = run(recipe(root), root, "parts")
     assert [p.step for p in rest] == [5, 6, 7, 8]
     assert [p.loss for p in rest] == [p.loss for p in whole[4:]]
+    logs = [(root / name / LOG).read_text().splitlines() for name in ("whole", "parts")]
+    assert [row.split(",")[:4] for row in logs[0]] == [row.split(",")[:4] for row in logs[1]]
     first, second = (load_checkpoint(root / name / STATE) for name in ("whole", "parts"))
     assert all(torch.equal(first.ema[key], second.ema[key]) for key in first.ema)
 

@@ -164,9 +164,13 @@ def sample(denoiser: Denoiser, y: Tensor, sampler: str, settings: Settings, devi
     y = (lo + (hi - lo) * y).to(device, memory_format=torch.channels_last)
     x = y + float(schedule.sigma[-1]) * randn_like(y)
     times = time_grid(schedule.T, settings.steps)
-    yield from SAMPLERS[sampler](
-        lambda x, t: denoiser(x, t, y), schedule, x, times, eta=settings.eta, randn_like=randn_like
-    )
+    try:
+        states = SAMPLERS[sampler](
+            lambda x, t: denoiser(x, t, y), schedule, x, times, eta=settings.eta, randn_like=randn_like
+        )
+    except ValueError as error:  # not every sampler takes any eta
+        raise UsageError(str(error)) from error
+    yield from states
 
 
 def pad(y: Tensor, multiple: int) -> Tensor:

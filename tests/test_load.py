@@ -275,7 +275,7 @@ def test_every_net_is_built_from_its_name_and_leaves_the_table_alone(arch):
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("time", [time for time in TIMES if time != "shift_sigma"])  # that one is for two nets
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_output_time_and_sampler_runs_from_a_card(tmp_path, output, time, sampler):
     channels = 3 * OUTPUTS[output].count

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from restorer.diffusion.predict import OUTPUTS, Denoiser
-from restorer.diffusion.schedule import diffuse
+from restorer.diffusion.predict import FLOOR, OUTPUTS, Denoiser
+from restorer.diffusion.schedule import at, diffuse
 
 
 def targets(output: str, x0: Tensor, y: Tensor, eps: Tensor) -> tuple[Tensor, ...]:
@@ -31,6 +33,56 @@ def diffusion_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Te
     said = denoiser.raw(x, t, y).float().chunk(OUTPUTS[denoiser.output].count, dim=1)
     measure = LOSSES[loss]
     return sum(measure(out, truth) for out, truth in zip(said, targets(denoiser.output, x0, y, eps), strict=True))
+
+
+class AutomaticObjective(nn.Module):
+    """[RDDM] automatic objective selection (AOSA): learns whether a net of one output had better say res or eps.
+
+    ``share`` (1,) is how far the output is read as the residual; it is to be trained with the net's own optimiser and
+    learning rate (officially Adam, 8e-5). Once it is ``THRESHOLD`` away from one half, ``output`` is settled, and the
+    paper starts anew: a fresh net is trained for that output alone. (Official code can go on with res only, since it
+    takes the mark of eps, 0, for undecided.) There must be noise at every time: not the schedules of family "linspace".
+    """
+
+    THRESHOLD = 1e-2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.share = nn.Parameter(torch.tensor([0.5]))
+
+    @property
+    def output(self) -> str | None:
+        """The key of OUTPUTS that was chosen, or None while undecided."""
+        lead = float(self.share.detach()) - 0.5
+        if abs(lead) < self.THRESHOLD:
+            return None
+        return "res" if lead > 0 else "eps"
+
+    def forward(self, denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Tensor, *, loss: str = "l1") -> Tensor:
+        """As ``diffusion_loss``, which it is once the output is chosen; ``denoiser.output`` is not looked at."""
+        if self.output is not None:
+            return diffusion_loss(replace(denoiser, output=self.output), x0, y, eps, t, loss=loss)
+        share = self.share.squeeze()
+        res_error, eps_error = self.errors(denoiser, x0, y, eps, t, loss=loss)
+        return share * res_error + (1 - share) * eps_error
+
+    def errors(
+        self, denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Tensor, *, loss: str = "l1"
+    ) -> tuple[Tensor, Tensor]:
+        """Of res and of eps, each a mixture by ``share`` of the output itself and of what the other reading makes."""
+        schedule, measure, share = denoiser.schedule, LOSSES[loss], self.share.squeeze()
+        x = diffuse(schedule, x0, y, eps, t)
+        said = denoiser.raw(x, t, y).float()
+        shift, sigma = at(schedule.shift, t, x0), at(schedule.sigma, t, x0)
+        # At T official code divides by the floor in every schedule, see Denoiser's clip.
+        at_end = (t == schedule.T).to(x0.device).view(-1, 1, 1, 1)
+        left = torch.where(at_end, FLOOR, (1 - shift).clamp(min=FLOOR))
+        res_of_eps = y - ((x - shift * y - sigma * said) / left).clamp(*denoiser.bounds)
+        eps_of_res = (x - y - (shift - 1) * said) / sigma
+        return (
+            measure(share * said + (1 - share) * res_of_eps, y - x0),
+            measure(share * eps_of_res + (1 - share) * said, eps),
+        )
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss}

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from restorer.diffusion.schedule import Schedule
 
+FLOOR = 1e-6
+"""Official stand-in for 1 - shift, the share of x0 left in x_t, where that is 0 and something is divided by it."""
+
 
 class Prediction(NamedTuple):
     """Three views of one guess, each NCHW in the net's range. They may disagree where one of them was clipped."""
@@ -26,7 +29,10 @@ class Prediction(NamedTuple):
 
 
 class Net(Protocol):
-    """A network: NCHW input and one float time a picture (N,) in; NCHW out, several outputs side by side."""
+    """A network: NCHW input and float times in; NCHW out, several outputs side by side.
+
+    Times are one a picture, (N,), or for a pair of nets that are told different ones (N, 2). See TIMES.
+    """
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         """See the class."""
@@ -41,6 +47,7 @@ class Point(NamedTuple):
     sigma: float
     clip_x0: Callable[[Tensor], Tensor]
     clip_res: Callable[[Tensor], Tensor]
+    gone: bool = False  # nothing of x0 is held to be left in x, whatever shift says
 
     def x0_from(self, res: Tensor, eps: Tensor) -> Tensor:
         """x_t = x0 + shift res + sigma eps, solved for x0."""
@@ -74,8 +81,9 @@ def from_x0_sum(p: Point, x0: Tensor, total: Tensor) -> Prediction:
 
 def from_eps(p: Point, eps: Tensor) -> Prediction:
     """[RDDM] pred_noise (SM-N); DDPM when y = 0."""
-    # RDDM's shift is exactly 1 at t = T, where noise alone says nothing about x0; 1e-6 is the official floor there.
-    x0 = p.clip_x0((p.x - p.shift * p.y - p.sigma * eps) / max(1 - p.shift, 1e-6))
+    # RDDM's shift is exactly 1 at t = T, where noise alone says nothing about x0.
+    left = FLOOR if p.gone else max(1 - p.shift, FLOOR)
+    x0 = p.clip_x0((p.x - p.shift * p.y - p.sigma * eps) / left)
     return Prediction(x0, p.clip_res(p.y - x0), eps)
 
 
@@ -103,7 +111,9 @@ class Denoiser:
 
     ``output`` is a key of OUTPUTS; ``inputs``, out of INPUTS, are concatenated for the net; ``time`` is a key of TIMES;
     ``bounds`` is the net's range of pixel values. ``clip``, a key of CLIPS: "none"; "range" keeps x0 in the bounds and
-    res in what two pictures can differ by; "official" keeps both in the bounds, as the released RDDM code does.
+    res in what two pictures can differ by; "official" is what the released RDDM code does: both in the bounds, and at
+    t = T no x0 is held to be left, even where the schedule leaves some (0.6 % in one made from DDIM). That is for nets
+    that say eps alone, whose x0 there is then all black and white.
     """
 
     net: Net
@@ -130,7 +140,9 @@ class Denoiser:
 
     def _point(self, x: Tensor, t: int, y: Tensor) -> Point:
         clip_x0, clip_res = CLIPS[self.clip](*self.bounds)
-        return Point(x, y, float(self.schedule.shift[t]), float(self.schedule.sigma[t]), clip_x0, clip_res)
+        shift, sigma = float(self.schedule.shift[t]), float(self.schedule.sigma[t])
+        gone = self.clip == "official" and t == self.schedule.T
+        return Point(x, y, shift, sigma, clip_x0, clip_res, gone)
 
 
 def _unchanged(v: Tensor) -> Tensor:
@@ -144,6 +156,21 @@ def _clamp(lo: float, hi: float) -> Callable[[Tensor], Tensor]:
 def _index(schedule: Schedule, t: Tensor) -> Tensor:
     """Official nets count the T noisy times from 0."""
     return t - 1
+
+
+def _shift(schedule: Schedule, t: Tensor) -> Tensor:
+    """Where x_t lies between x0 and y, on the scale of the index."""
+    return schedule.T * schedule.shift[t.cpu()]
+
+
+def _sigma(schedule: Schedule, t: Tensor) -> Tensor:
+    """How much noise is in x_t (its standard deviation, not the variance), on the scale of the index."""
+    return schedule.T * schedule.sigma[t.cpu()]
+
+
+def _shift_sigma(schedule: Schedule, t: Tensor) -> Tensor:
+    """(N, 2): the residual's net hears the shift, the noise's net hears the sigma."""
+    return torch.stack([_shift(schedule, t), _sigma(schedule, t)], dim=1)
 
 
 OUTPUTS: dict[str, Output] = {
@@ -164,4 +191,9 @@ CLIPS: dict[str, Callable[[float, float], tuple[Callable[[Tensor], Tensor], Call
     "official": lambda lo, hi: (_clamp(lo, hi), _clamp(lo, hi)),
 }
 
-TIMES: dict[str, Callable[[Schedule, Tensor], Tensor]] = {"index": _index}
+TIMES: dict[str, Callable[[Schedule, Tensor], Tensor]] = {
+    "index": _index,
+    "shift": _shift,
+    "sigma": _sigma,
+    "shift_sigma": _shift_sigma,
+}

@@ -1,5 +1,13 @@
 """From x_T to the clean picture. A sampler is a function that yields; one step serves every method.
 
+Most samplers take out residual and noise together, one net call for each pair of ``times``. The last three take them
+out one after the other, two calls for each pair: x is then not x_t of the schedule, but lies on another path of
+
+    x = x0 + shift res + sigma eps
+
+and a net can follow only if its residual does not depend on sigma, nor its noise on shift ([RDDM] calls that partially
+path-independent generation).
+
 [RDDM] Liu et al., CVPR 2024, eq. 12 and 13.   [DDIM] Song et al., ICLR 2021, eq. 12 and 16.
 """
 
@@ -20,7 +28,11 @@ RandnLike = Callable[[Tensor], Tensor]
 
 
 class State(NamedTuple):
-    """Where the sampler is: ``x`` at time ``t``, and the clean picture predicted on the way there."""
+    """Where the sampler is: ``x`` at time ``t``, and the clean picture predicted on the way there.
+
+    Where residual and noise are taken out one after the other, ``t`` falls to 0 twice: it is the time of what is being
+    taken out.
+    """
 
     t: int
     x: Tensor
@@ -37,10 +49,20 @@ def step(schedule: Schedule, x: Tensor, p: Prediction, t: int, s: int, std: floa
     return x if z is None else x + std * z
 
 
+def x0_step(schedule: Schedule, x: Tensor, p: Prediction, t: int, s: int, std: float, z: Tensor | None) -> Tensor:
+    """x_t -> x_s by way of x0: equal to ``step`` unless the prediction was clipped. Official ``use_x_start``.
+
+    With std = ``rddm_std`` it is a draw from q(x_s | x_t, x0, res). [RDDM] eq. 12
+    """
+    kept = max(_at(schedule.sigma, s) ** 2 - std**2, 0.0) ** 0.5 / _at(schedule.sigma, t)
+    x = kept * x + (1 - kept) * p.x0 + (_at(schedule.shift, s) - kept * _at(schedule.shift, t)) * p.res
+    return x if z is None else x + std * z
+
+
 def rddm_std(schedule: Schedule, t: int, s: int) -> float:
     """Std of q(x_s | x_t, x0, res): the residual is held. [RDDM] eq. 12 with eta = 1"""
     sigma_t, sigma_s = _at(schedule.sigma, t), _at(schedule.sigma, s)
-    return sigma_s * max(1 - (sigma_s / sigma_t) ** 2, 0.0) ** 0.5
+    return sigma_s * max(1 - (sigma_s / sigma_t) ** 2, 0.0) ** 0.5 if sigma_s > 0 else 0.0
 
 
 def ddim_std(schedule: Schedule, t: int, s: int) -> float:
@@ -64,6 +86,37 @@ def rddm(
     return _sample(predict, schedule, x, times, lambda t, s: eta**0.5 * rddm_std(schedule, t, s), randn_like)
 
 
+def rddm_x_start(
+    predict: Predict,
+    schedule: Schedule,
+    x: Tensor,
+    times: Sequence[int],
+    *,
+    eta: float = 0.0,
+    randn_like: RandnLike = torch.randn_like,
+) -> Iterator[State]:
+    """[RDDM] sampling by way of x0; eta multiplies the *variance* of fresh noise. Official ``use_x_start``."""
+    return _sample(predict, schedule, x, times, lambda t, s: eta**0.5 * rddm_std(schedule, t, s), randn_like, x0_step)
+
+
+def rddm_ancestral(
+    predict: Predict,
+    schedule: Schedule,
+    x: Tensor,
+    times: Sequence[int],
+    *,
+    eta: float = 1.0,
+    randn_like: RandnLike = torch.randn_like,
+) -> Iterator[State]:
+    """[RDDM] draws from each q(x_s | x_t, x0, res) in turn; with all T times the official ``p_sample_loop``.
+
+    Official code goes this way, whatever eta says, when steps = T. Raises ValueError for an eta other than 1.
+    """
+    if eta != 1:
+        raise ValueError(f"rddm-ancestral draws all of the noise, so eta is 1, not {eta}; rddm takes any eta.")
+    return _sample(predict, schedule, x, times, lambda t, s: rddm_std(schedule, t, s), randn_like, x0_step)
+
+
 def ddim(
     predict: Predict,
     schedule: Schedule,
@@ -77,6 +130,65 @@ def ddim(
     return _sample(predict, schedule, x, times, lambda t, s: eta * ddim_std(schedule, t, s), randn_like)
 
 
+def rddm_two_phase(
+    predict: Predict,
+    schedule: Schedule,
+    x: Tensor,
+    times: Sequence[int],
+    *,
+    eta: float = 0.0,
+    randn_like: RandnLike = torch.randn_like,
+) -> Iterator[State]:
+    """[RDDM] all residual, then all noise, as the official generation code (experiment 0) was released.
+
+    Each phase ends by taking the predicted x0, which is clipped and made for an x_t that x is not: residual and noise
+    of the last jump are taken out twice. Only for the official pictures; ``rddm_residual_first`` does what was meant.
+    eta multiplies the *variance* of fresh noise.
+    """
+    for phase in ("res", "eps"):
+        for t, s in pairwise(times):
+            p = predict(x, t)
+            if s == 0:
+                x = p.x0
+            else:
+                fresh = eta**0.5 * rddm_std(schedule, t, s)
+                nothing = torch.zeros_like(x)
+                moved = p._replace(eps=nothing) if phase == "res" else p._replace(res=nothing)
+                x = step(schedule, x, moved, t, s, fresh, randn_like(x) if fresh > 0 else None)
+            yield State(s, x, p.x0)
+
+
+def rddm_residual_first(
+    predict: Predict,
+    schedule: Schedule,
+    x: Tensor,
+    times: Sequence[int],
+    *,
+    eta: float = 0.0,
+    randn_like: RandnLike = torch.randn_like,
+) -> Iterator[State]:
+    """[RDDM] all residual, then all noise; eta multiplies the *variance* of fresh noise.
+
+    For nets that say both: what a net's one output makes of the other is right on the schedule's own path only.
+    """
+    falls, waits = _first_and_second(schedule.shift, schedule.sigma, times)
+    return _in_turn(predict, Schedule(shift=falls, sigma=waits), x, times, eta, randn_like)
+
+
+def rddm_noise_first(
+    predict: Predict,
+    schedule: Schedule,
+    x: Tensor,
+    times: Sequence[int],
+    *,
+    eta: float = 0.0,
+    randn_like: RandnLike = torch.randn_like,
+) -> Iterator[State]:
+    """[RDDM] all noise, then all residual. Otherwise as ``rddm_residual_first``."""
+    falls, waits = _first_and_second(schedule.sigma, schedule.shift, times)
+    return _in_turn(predict, Schedule(shift=waits, sigma=falls), x, times, eta, randn_like)
+
+
 def _sample(
     predict: Predict,
     schedule: Schedule,
@@ -84,6 +196,7 @@ def _sample(
     times: Sequence[int],
     std: Callable[[int, int], float],
     randn_like: RandnLike,
+    move: Callable[..., Tensor] = step,
 ) -> Iterator[State]:
     """One net call for each pair of ``times``; the last pair ends on the predicted clean picture itself."""
     for t, s in pairwise(times):
@@ -92,8 +205,27 @@ def _sample(
             x = p.x0
         else:
             fresh = std(t, s)
-            x = step(schedule, x, p, t, s, fresh, randn_like(x) if fresh > 0 else None)
+            x = move(schedule, x, p, t, s, fresh, randn_like(x) if fresh > 0 else None)
         yield State(s, x, p.x0)
+
+
+def _first_and_second(first: Tensor, second: Tensor, times: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Two tables along a path whose start is last: ``first`` falls to 0 by way of ``times``, then ``second`` does."""
+    rising = list(times)[::-1]
+    first, second = first[rising], second[rising]
+    return torch.cat([0 * first[1:], first]), torch.cat([second, second[-1].expand(len(rising) - 1)])
+
+
+def _in_turn(
+    predict: Predict, path: Schedule, x: Tensor, times: Sequence[int], eta: float, randn_like: RandnLike
+) -> Iterator[State]:
+    """Down a path that goes through ``times`` twice. x is where the path says, so x0 follows from that, not from p."""
+    for i, (t, s) in zip(range(path.T, 0, -1), 2 * list(pairwise(times)), strict=True):
+        p = predict(x, t)
+        x0 = x - _at(path.shift, i) * p.res - _at(path.sigma, i) * p.eps
+        fresh = eta**0.5 * rddm_std(path, i, i - 1)
+        x = step(path, x, p, i, i - 1, fresh, randn_like(x) if fresh > 0 else None)
+        yield State(s, x, x0)
 
 
 def time_grid(T: int, steps: int) -> list[int]:
@@ -110,4 +242,12 @@ def _at(table: Tensor, t: int) -> float:
     return float(table[t])
 
 
-SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {"rddm": rddm, "ddim": ddim}
+SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
+    "rddm": rddm,
+    "rddm-x-start": rddm_x_start,
+    "rddm-ancestral": rddm_ancestral,
+    "ddim": ddim,
+    "rddm-two-phase": rddm_two_phase,
+    "rddm-residual-first": rddm_residual_first,
+    "rddm-noise-first": rddm_noise_first,
+}

@@ -44,11 +44,12 @@ class Schedule:
 
 def diffuse(schedule: Schedule, x0: Tensor, y: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
     """x_t of the clean NCHW pictures ``x0``; ``t`` is one time, or one for each picture (shape (N,))."""
-    shift, sigma = (_at(table, t, x0) for table in (schedule.shift, schedule.sigma))
+    shift, sigma = (at(table, t, x0) for table in (schedule.shift, schedule.sigma))
     return x0 + shift * (y - x0) + sigma * eps
 
 
-def _at(table: Tensor, t: int | Tensor, x: Tensor) -> float | Tensor:
+def at(table: Tensor, t: int | Tensor, x: Tensor) -> float | Tensor:
+    """A table's value at one time, or at one time a picture of the batch ``x`` (N, 1, 1, 1)."""
     if isinstance(t, int):
         return float(table[t])
     return table[t.cpu()].to(x.device, x.dtype).view(-1, 1, 1, 1)

@@ -7,5 +7,11 @@ from collections.abc import Callable
 from torch import nn
 
 from restorer.nets.plain_unet import PlainUNet
+from restorer.nets.rddm_unet import RddmUNet, SharedRddmUNet, TwoRddmUNets
 
-NETS: dict[str, Callable[..., nn.Module]] = {"plain_unet": PlainUNet}
+NETS: dict[str, Callable[..., nn.Module]] = {
+    "plain_unet": PlainUNet,
+    "rddm_unet": RddmUNet,
+    "rddm_unet_two": TwoRddmUNets,
+    "rddm_unet_shared": SharedRddmUNet,
+}

@@ -87,9 +87,9 @@ class Block(nn.Module):
         return x + self.conv2(F.silu(torch.addcmul(shift, self.conv1(x), 1 + scale)))
 
 
-def sinusoid(time: Tensor) -> Tensor:
-    """(N,) times, about 0 to 1000, to (N, TIME_CHANNELS) float32: sines, then cosines (Ho et al., DDPM, 2020)."""
-    half = TIME_CHANNELS // 2
+def sinusoid(time: Tensor, channels: int = TIME_CHANNELS) -> Tensor:
+    """(N,) times, about 0 to 1000, to (N, channels) float32: sines, then cosines (Ho et al., DDPM, 2020)."""
+    half = channels // 2
     frequency = torch.exp(torch.arange(half, device=time.device) * (-math.log(10_000) / (half - 1)))
     angle = time.float()[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=1)

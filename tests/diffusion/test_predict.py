@@ -183,11 +183,12 @@ def test_official_nets_count_time_from_0_in_float32():
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_every_time_gives_the_net_a_number_a_picture(time):
+def test_every_time_is_told_to_each_picture(time):
     _, y, x = pictures(dtype=torch.float32)
     net = Says(torch.zeros(SHAPE))
     Denoiser(net, SCHEDULES["rddm"], time=time)(x, 100, y)
-    assert net.time.shape == (2,)
+    assert len(net.time) == 2
+    assert torch.equal(net.time[0], net.time[1])
     assert net.time.isfinite().all()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -27,6 +28,7 @@ from restorer.errors import DeviceError, ImageError, InputError, RestorerError
 from restorer.images.atomic import write_bytes
 from restorer.images.read import read_bytes
 from restorer.images.recipe import check_beside, write_beside
+from restorer.masks import Mask, find_mask, read_mask
 from restorer.plan import FileId, Files, Job, Plan, file_id, onto_input, plan, renamed, source_ids, with_ending
 from restorer.restore import Restorer, Settings
 from restorer.search import STREAM
@@ -43,9 +45,12 @@ Status = Literal["done", "skipped", "other", "failed", "planned"]
 
 @dataclass(frozen=True)
 class Work:
-    """What is done to every picture: ``apply(pixels, after_step)`` does it, ``recipe`` says it, ``steps`` counts it."""
+    """What is done to every picture: ``apply(pixels, after_step)`` does it, ``recipe`` says it, ``steps`` counts it.
 
-    apply: Callable[[Tensor, Step], Tensor]
+    Where the files come with masks, ``apply`` gets (pixels, after_step, mask).
+    """
+
+    apply: Callable[..., Tensor]
     recipe: Mapping[str, Any]
     steps: int = 1
     device: str = "cpu"
@@ -80,12 +85,16 @@ class Record:
         return line | ({"error": str(self.error)} if self.error else {})
 
 
-def restoring(restorer: Restorer, settings: Settings) -> Work:
-    """The work of ``restore``; seed -1 draws one for the whole run. Raises ``UsageError`` for settings out of range."""
+def restoring(restorer: Restorer, settings: Settings, *, masked: bool = False) -> Work:
+    """The work of ``restore``; seed -1 draws one for the whole run. ``masked``: each picture comes with a mask.
+
+    Raises ``UsageError`` for settings out of range, or when the model's need of a mask is another.
+    """
+    restorer.check(masked=masked)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     settings = restorer.settled(replace(settings, seed=seed))
     return Work(
-        apply=lambda y, after_step: restorer.restore(y, settings, lambda state: after_step()),
+        apply=lambda y, after_step, mask=None: restorer.restore(y, settings, lambda state: after_step(), mask),
         recipe=restorer.recipe(settings),
         steps=settings.steps,
         device=str(restorer.device),
@@ -116,7 +125,8 @@ def run_paths(
     files = files or Files()
     todo = plan(paths, output, files)
     yield from failures(todo)
-    yield from run(restoring(restorer, settings or Settings()), todo.jobs, files)
+    work = restoring(restorer, settings or Settings(), masked=files.mask is not None)
+    yield from run(work, todo.jobs, files)
 
 
 def failures(todo: Plan) -> list[Record]:
@@ -142,7 +152,7 @@ def run(
     jobs = list(jobs)
     taken = {job.target for job in jobs if job.target}
     tell = progress or (lambda job, steps: None)
-    bench = _Bench(work, files, dry_run, tell, stdin, stdout, source_ids(jobs), taken)
+    bench = _Bench(work, files, dry_run, tell, stdin, stdout, source_ids(jobs) | _mask_ids(jobs, files), taken)
     for job in jobs:
         started = perf_counter()
         try:
@@ -172,7 +182,8 @@ class _Bench:
         """Read, look whether it is done already, work, write."""
         self.progress(job, 0)
         data = self._read(job)
-        recipe = self._recipe(job, data)
+        mask = None if self.files.mask is None else read_mask(self.files.mask, job)
+        recipe = self._recipe(job, data, mask)
         job, standing = self._look(job, recipe)
         if standing:
             return self._record(job, standing)
@@ -185,8 +196,9 @@ class _Bench:
             job, standing = self._look(job, recipe)
             if standing:
                 return self._record(job, standing)
+        marked = () if mask is None else (mask.pixels(picture.size, self.files.max_pixels),)
         self._prepare(job)
-        result = picture.restored(self._apply(job, picture.pixels))
+        result = picture.restored(self._apply(job, picture.pixels, *marked))
         self._write(job, result, form, recipe)
         return self._record(job, "done", result.size)
 
@@ -199,10 +211,11 @@ class _Bench:
         except ImageError as error:
             raise InputError(str(error)) from error
 
-    def _recipe(self, job: Job, data: bytes) -> dict[str, Any]:
+    def _recipe(self, job: Job, data: bytes, mask: Mask | None) -> dict[str, Any]:
         """Everything that makes this output; no folders in it, since pictures are passed on."""
         name = STREAM if job.source is None else job.source.name
-        return {**self.work.recipe, "input": {"name": name, "sha256": hashlib.sha256(data).hexdigest()}}
+        marked = {} if mask is None else {"mask": mask.sha256}
+        return {**self.work.recipe, **marked, "input": {"name": name, "sha256": hashlib.sha256(data).hexdigest()}}
 
     def _look(self, job: Job, recipe: Mapping[str, Any]) -> tuple[Job, Status | None]:
         """What the output's place says: the job to do, or the status that makes it needless."""
@@ -264,7 +277,7 @@ class _Bench:
         if self.files.record == "sidecar":
             check_beside(job.target)
 
-    def _apply(self, job: Job, pixels: Tensor) -> Tensor:
+    def _apply(self, job: Job, pixels: Tensor, *marked: Tensor) -> Tensor:
         steps = 0
 
         def after_step() -> None:
@@ -272,7 +285,7 @@ class _Bench:
             steps += 1
             self.progress(job, steps)
 
-        return self.work.apply(pixels, after_step)
+        return self.work.apply(pixels, after_step, *marked)
 
     def _write(self, job: Job, picture: images.Picture, form: str, recipe: Mapping[str, Any]) -> None:
         files = self.files
@@ -291,6 +304,15 @@ class _Bench:
     def _record(self, job: Job, status: Status, size: tuple[int, int] | None = None) -> Record:
         output = STREAM if job.target is None else str(job.target)
         return Record(job.name, output, status, self.work.recipe, size, warnings=job.warnings)
+
+
+def _mask_ids(jobs: Sequence[Job], files: Files) -> frozenset[FileId]:
+    """The masks, which may be written as little as the inputs."""
+    found = []
+    for job in jobs if files.mask is not None else ():
+        with suppress(ImageError):  # told when it is this picture's turn
+            found.append(file_id(find_mask(files.mask, job)))
+    return frozenset(i for i in found if i)
 
 
 def same_recipe(recorded: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:

@@ -18,8 +18,24 @@ T = TypeVar("T")
 
 CARD_VERSION = 1
 
-TASKS: dict[str, str] = {"derain": "derained"}
+TASKS: dict[str, str] = {
+    "derain": "derained",
+    "dehaze": "dehazed",
+    "deblur": "deblurred",
+    "denoise": "denoised",
+    "deshadow": "deshadowed",
+    "enhance": "enhanced",
+    "dejpeg": "dejpegged",
+    "upscale": "upscaled",
+    "inpaint": "inpainted",
+    "colorize": "colorized",
+    "translate": "translated",
+    "generate": "generated",
+}
 """Task -> the participle that names its outputs: photo_derained.jpg."""
+
+GENERATE = "generate"
+"""The task of models that draw pictures from noise alone: their y is 0 in the net's range."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +56,19 @@ class Predict:
 
 @dataclass(frozen=True)
 class Sample:
-    """How the model draws unless told otherwise."""
+    """How the model draws unless told otherwise.
+
+    ``start``: size of the noise at the start, where it is not the schedule's at T.
+    """
 
     sampler: str
     steps: int
     eta: float = 0.0
+    start: float | None = None
 
     def __post_init__(self) -> None:
+        if self.start is not None and not self.start > 0:
+            raise UsageError(f"sample: start must be above 0, not {self.start}.")
         if self.steps < 1 or not 0 <= self.eta <= 1:
             raise UsageError(f"sample: steps must be 1 or more and eta from 0 to 1, not {self.steps} and {self.eta}.")
 

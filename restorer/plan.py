@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from restorer.errors import ImageError, UsageError, unknown
+from restorer.errors import ImageError, InputError, UsageError, unknown
 from restorer.images import FORMATS, MAX_PIXELS, SUFFIXES, format_of, read_recipe
 from restorer.search import STREAM, Problem, Search, Source, search_all
 
@@ -31,6 +31,7 @@ class Files:
 
     ``participle`` names outputs: photo_restored.jpg; ``suffix`` replaces that, None is the rule of the table above.
     ``exists``: skip, overwrite, rename or error, when the output is there. ``record``: embed, sidecar or none.
+    ``mask``: the file of a mask for all pictures, or a folder of masks with their names.
     """
 
     participle: str = "restored"
@@ -43,12 +44,14 @@ class Files:
     metadata: bool = True
     record: Literal["embed", "sidecar", "none"] = "embed"
     max_pixels: int = MAX_PIXELS
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
 class Job:
     """One picture: where it is read and written; None is a standard stream.
 
+    ``inside``: its path below the folder that was named, or its name.
     ``exact``: the user named this very file. ``target`` may still change its ending when the content asks for it.
     """
 
@@ -56,6 +59,7 @@ class Job:
     target: Path | None
     exact: bool = False
     warnings: tuple[str, ...] = ()
+    inside: Path | None = None
 
     @property
     def name(self) -> str:
@@ -91,6 +95,8 @@ def plan(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str
 def _check(words: list[str], place: str | None, files: Files) -> None:
     if not words:
         raise UsageError("No input is named; give pictures, folders, or - for standard input.")
+    if files.mask is not None and not files.mask.exists():
+        raise InputError(f"{files.mask}: no such mask file, nor a folder of masks; check the path.")
     if STREAM in words and len(words) > 1:
         raise UsageError("Standard input (-) cannot be mixed with other inputs; run restorer twice.")
     if files.suffix is not None and ("/" in files.suffix or os.sep in files.suffix):
@@ -143,7 +149,8 @@ def _name(source: Source, output: Path | None, files: Files, taken: set[str]) ->
             target, number = _named(base / source.path.name, f"{source.path.name}_{number}", suffix, files), number + 1
         warnings = (f"{source.path}: {wanted.name} is the output of another input; writing {target.name} instead.",)
     taken.add(os.path.normcase(target))
-    return Job(source.path, target, warnings=warnings)
+    inside = source.path.relative_to(source.root) if source.root else Path(source.path.name)
+    return Job(source.path, target, warnings=warnings, inside=inside)
 
 
 def _folder_of(source: Source, output: Path | None, participle: str) -> Path:

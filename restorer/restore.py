@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
@@ -14,7 +15,7 @@ from restorer import __version__
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
 from restorer.diffusion.samplers import SAMPLERS, State, time_grid
-from restorer.entry import Entry, default_model
+from restorer.entry import GENERATE, Entry, default_model
 from restorer.errors import ImageError, UsageError
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
@@ -61,14 +62,24 @@ class Restorer:
         """The model's card."""
         return self.found.entry
 
-    def __call__(self, image: Image, *, steps: int | None = None, eta: float | None = None, seed: int = 0) -> Image:
+    def __call__(
+        self,
+        image: Image,
+        *,
+        steps: int | None = None,
+        eta: float | None = None,
+        seed: int = 0,
+        mask: Any = None,
+    ) -> Image:
         """Restore a PIL image, numpy array or tensor; the same kind comes back.
 
         ``steps``: net calls, 1 to the schedule's length; ``eta``: fresh noise, 0 to 1; both default to the card's.
+        ``mask``: an image of the same size for models that take one, white where marked.
         The same ``seed`` gives the same picture. Raises ``ImageError`` or ``UsageError``.
         """
         y, same_kind = to_tensor(image)
-        return same_kind(self.restore(y, Settings(steps, eta, seed)))
+        marked = None if mask is None else to_tensor(mask)[0]
+        return same_kind(self.restore(y, Settings(steps, eta, seed), mask=marked))
 
     def run(
         self,
@@ -79,11 +90,31 @@ class Restorer:
         steps: int | None = None,
         eta: float | None = None,
         seed: int = 0,
+        mask: str | PathLike[str] | None = None,
     ) -> Iterator[Record]:
-        """Restore files and folders as the command does, and yield a record of each, failed ones among them."""
+        """Restore files and folders as the command does, and yield a record of each, failed ones among them.
+
+        ``mask``: a file for all pictures, or a folder of masks with their names.
+        """
         from restorer.batch import Files, run_paths
 
-        yield from run_paths(self, paths, output, Settings(steps, eta, seed), Files(exists=exists))
+        files = Files(exists=exists, mask=None if mask is None else Path(mask))
+        yield from run_paths(self, paths, output, Settings(steps, eta, seed), files)
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether the net is shown a mask beside the picture."""
+        return "mask" in self.entry.predict.input
+
+    def check(self, *, masked: bool) -> None:
+        """Raise ``UsageError`` for a model that restores no picture, or whose need of a mask is not what there is."""
+        name = self.entry.name
+        if self.entry.task == GENERATE:
+            raise UsageError(f"Model {name!r} draws new pictures from noise; it restores none. Use another --model.")
+        if masked and not self.takes_mask:
+            raise UsageError(f"Model {name!r} takes no mask; leave out --mask, or use a model that is shown one.")
+        if self.takes_mask and not masked:
+            raise UsageError(f"Model {name!r} needs a mask, white where the picture is damaged: --mask FILE or FOLDER.")
 
     def settled(self, settings: Settings) -> Settings:
         """The settings with the card's values filled in. Raises ``UsageError`` for one out of range."""
@@ -114,12 +145,19 @@ class Restorer:
             "dtype": dtype_name(self.denoiser.dtype),
         }
 
-    def restore(self, y: Tensor, settings: Settings, progress: Callable[[State], None] | None = None) -> Tensor:
-        """The clean picture of ``y``, both float32 (1, 3, H, W), RGB in [0, 1], on the CPU.
+    def restore(
+        self,
+        y: Tensor,
+        settings: Settings,
+        progress: Callable[[State], None] | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The clean picture of ``y``, both float32 (1, 3, H, W), RGB in [0, 1], on the CPU; ``mask`` is like ``y``.
 
-        ``progress`` is called after every step. Raises ``ImageError`` for a picture too small, or when no finite
-        picture comes out even in full precision.
+        ``progress`` is called after every step. Raises ``ImageError`` for a picture too small, a mask of another size,
+        or when no finite picture comes out even in full precision; ``UsageError`` as ``settled`` and ``check`` do.
         """
+        self.check(masked=mask is not None)
         settings = self.settled(settings)
         height, width = y.shape[-2:]
         if min(height, width) < self.entry.size.minimum:
@@ -128,21 +166,31 @@ class Restorer:
             raise ImageError(
                 f"{width}x{height} pixels is too small; {name} needs {least} on each side. Use a larger copy."
             )
-        padded = pad(y, self.entry.size.multiple)
-        x0 = self._run(self.denoiser, padded, settings, progress)
+        if mask is not None and mask.shape[-2:] != y.shape[-2:]:
+            size = f"{mask.shape[-1]}x{mask.shape[-2]}"
+            raise ImageError(f"The mask is {size} pixels, the picture {width}x{height}; they must be of one size.")
+        # Upstream, too, a mask is three channels; they are equal there, because it is grey.
+        mask = None if mask is None else mask.mean(dim=1, keepdim=True).expand_as(y)
+        padded, mask = (None if v is None else pad(v, self.entry.size.multiple) for v in (y, mask))
+        x0 = self._run(self.denoiser, padded, settings, progress, mask)
         if not x0.isfinite().all() and self.denoiser.dtype != torch.float32:
             # Half precision can overflow on a picture that full precision handles. Progress was told once already.
             self._exact = self._exact or load(self.found, self.device, torch.float32)
-            x0 = self._run(self._exact, padded, settings, None)
+            x0 = self._run(self._exact, padded, settings, None, mask)
         if not x0.isfinite().all():
             raise ImageError(f"{self.entry.name} gave values that are no numbers; try other --steps or another model.")
         return x0[..., :height, :width].clamp(0, 1)
 
     def _run(
-        self, denoiser: Denoiser, y: Tensor, settings: Settings, progress: Callable[[State], None] | None
+        self,
+        denoiser: Denoiser,
+        y: Tensor,
+        settings: Settings,
+        progress: Callable[[State], None] | None,
+        mask: Tensor | None,
     ) -> Tensor:
-        x0 = y
-        for state in sample(denoiser, y, self.entry.sample.sampler, settings, self.device):
+        x0, own = y, self.entry.sample
+        for state in sample(denoiser, y, own.sampler, settings, self.device, mask=mask, start=own.start):
             x0 = state.x0
             if progress:
                 progress(state)
@@ -151,8 +199,20 @@ class Restorer:
 
 
 @torch.inference_mode()
-def sample(denoiser: Denoiser, y: Tensor, sampler: str, settings: Settings, device: torch.device) -> Iterator[State]:
-    """The states of one picture on its way, in the net's range; ``y``: (1, 3, H, W) in [0, 1] of padded size."""
+def sample(
+    denoiser: Denoiser,
+    y: Tensor,
+    sampler: str,
+    settings: Settings,
+    device: torch.device,
+    *,
+    mask: Tensor | None = None,
+    start: float | None = None,
+) -> Iterator[State]:
+    """The states of one picture on its way, in the net's range; ``y``: (1, 3, H, W) in [0, 1] of padded size.
+
+    ``mask`` is like ``y``; the net is shown it as it is. ``start``: size of the noise at the start, None: sigma_T.
+    """
     lo, hi = denoiser.bounds
     schedule = denoiser.schedule
     # Drawn on the CPU for the whole canvas: the same seed is the same noise on every device.
@@ -162,11 +222,12 @@ def sample(denoiser: Denoiser, y: Tensor, sampler: str, settings: Settings, devi
         return torch.randn(x.shape, generator=rng).to(x.device)
 
     y = (lo + (hi - lo) * y).to(device, memory_format=torch.channels_last)
-    x = y + float(schedule.sigma[-1]) * randn_like(y)
+    mask = None if mask is None else mask.to(device, memory_format=torch.channels_last)
+    x = y + (float(schedule.sigma[-1]) if start is None else start) * randn_like(y)
     times = time_grid(schedule.T, settings.steps)
     try:
         states = SAMPLERS[sampler](
-            lambda x, t: denoiser(x, t, y), schedule, x, times, eta=settings.eta, randn_like=randn_like
+            lambda x, t: denoiser(x, t, y, mask), schedule, x, times, eta=settings.eta, randn_like=randn_like
         )
     except ValueError as error:  # not every sampler takes any eta
         raise UsageError(str(error)) from error

@@ -364,3 +364,45 @@ def test_what_cannot_be_loaded_is_an_error_of_ours(model, options, error):
 
 def test_find_and_from_pretrained_agree(model):
     assert find(str(model.found.weights.parent)) == model.found
+
+
+# masks
+
+
+MASKED = {"net": {"in_channels": 9}, "predict": {"input": ["x", "y", "mask"]}}
+
+
+def test_the_net_is_shown_the_mask_last_as_it_is(tmp_path):
+    model = restorer_of(tmp_path / "m", state=toy_net(in_channels=9).state_dict(), **MASKED)
+    fed = []
+    model.denoiser.net.register_forward_hook(lambda net, args, out: fed.append(args[0]))
+    y, mask = picture(), (picture(seed=1)[:, :1] > 0.5).float().expand(-1, 3, -1, -1)
+    model(y, steps=2, mask=mask)
+    padded = pad(y, MULTIPLE)
+    for shown in fed:
+        assert shown.shape == (1, 9, *padded.shape[2:])
+        assert torch.equal(shown[:, 3:6], 2 * padded - 1) and torch.equal(shown[:, 6:], pad(mask, MULTIPLE))
+    as_pil = Image.fromarray((255 * mask[0, 0]).numpy().astype(np.uint8))
+    assert torch.equal(model(y, mask=as_pil), model(y, mask=mask))
+
+
+def test_a_mask_must_fit_the_picture_and_the_model(tmp_path, model):
+    masked = restorer_of(tmp_path / "m", state=toy_net(in_channels=9).state_dict(), **MASKED)
+    with pytest.raises(UsageError, match="needs a mask"):
+        masked(picture())
+    with pytest.raises(UsageError, match="takes no mask"):
+        model(picture(), mask=picture())
+    with pytest.raises(ImageError, match="mask is 9x14 pixels, the picture 14x9"):
+        masked(picture(), mask=picture(14, 9))
+
+
+def test_the_noise_at_the_start_is_the_cards_where_it_says_so(tmp_path):
+    y = torch.zeros(1, 3, 8, 8)
+    sizes = {}
+    for start in (None, 0.5):
+        model = restorer_of(tmp_path / str(start), sample={"start": start} if start else {})
+        fed = []
+        model.denoiser.net.register_forward_hook(lambda net, args, out, fed=fed: fed.append(args[0]))
+        model(y, steps=1)
+        sizes[start] = fed[0][:, :3] + 1
+    assert torch.allclose(sizes[0.5], 5 * sizes[None], atol=1e-6)

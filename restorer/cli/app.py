@@ -53,7 +53,7 @@ for task, alias in restore.aliases.items():
     app.command(
         task,
         cls=Screen,
-        help=f"{restore.HELP.get(task, task.capitalize())}: `restore --task {task}`.",
+        help=f"{restore.HELP[task]}: `restore --task {task}`.",
         epilog=restore.EXAMPLES.format(command=task, participle=TASKS[task]),
     )(alias)
 app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)

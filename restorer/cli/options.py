@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -110,6 +111,16 @@ Model = Annotated[
         "--model",
         "-m",
         help="Name (see `restorer models list`), model folder or .safetensors file.  [default: the task's best]",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
+Mask = Annotated[
+    Path | None,
+    typer.Option(
+        "--mask",
+        metavar="PATH",
+        help="Mask file, or folder of masks with the pictures' names; white is marked. For models that are shown one.",
         show_default=False,
         rich_help_panel=RESTORATION,
     ),

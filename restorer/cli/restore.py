@@ -15,7 +15,22 @@ if TYPE_CHECKING:
     from restorer.batch import Work
     from restorer.restore import Restorer, Settings
 
-HELP: dict[str, str] = {"derain": "Remove rain streaks and drops"}
+HELP: dict[str, str] = {
+    "derain": "Remove rain streaks and drops",
+    "dehaze": "Remove haze",
+    "deblur": "Remove motion or defocus blur",
+    "denoise": "Remove noise",
+    "deshadow": "Remove shadows",
+    "enhance": "Brighten low light",
+    "dejpeg": "Remove the blocks and rings of JPEG",
+    "upscale": "Enlarge",
+    "inpaint": "Fill holes",
+    "colorize": "Colour grey pictures",
+}
+"""Task -> what its own command says of itself. The other tasks are reached with ``restore --task``."""
+
+MASKED = ("deshadow", "inpaint")
+"""Tasks whose models may be shown a mask."""
 
 EXAMPLES = """\
   restorer {command} photo.jpg                   photo_{participle}.jpg, beside it
@@ -35,6 +50,7 @@ def _restore(
     dry_run: o.DryRun = False,
     task: o.Task = None,
     model: o.Model = None,
+    mask: o.Mask = None,
     steps: o.Steps = None,
     eta: o.Eta = None,
     seed: o.Seed = 0,
@@ -60,11 +76,11 @@ def _restore(
 
     depth = "auto" if bits == "auto" else int(bits)
     keep = metadata == "keep"
-    files = Files(participle, suffix, recursive, exists, format, quality, depth, keep, record, max_pixels)
+    files = Files(participle, suffix, recursive, exists, format, quality, depth, keep, record, max_pixels, mask)
     settings = Settings(steps, eta, seed)
 
     def begin() -> "Work":
-        work = restoring(_load(model, task, device, dtype), settings)
+        work = restoring(_load(model, task, device, dtype), settings, masked=mask is not None)
         out.note(_told(work, settings), level=0 if dry_run else 1)
         return work
 
@@ -95,7 +111,7 @@ def _told(work: "Work", settings: "Settings") -> str:
     )
 
 
-def fixed(function: Callable[..., None], **arguments: str) -> Callable[..., None]:
+def fixed(function: Callable[..., None], **arguments: str | None) -> Callable[..., None]:
     """``function`` with some arguments settled and gone from its signature, which is what Typer makes options of."""
     command = functools.update_wrapper(functools.partial(function, **arguments), function)
     signature = inspect.signature(function)
@@ -105,5 +121,6 @@ def fixed(function: Callable[..., None], **arguments: str) -> Callable[..., None
 
 
 restore = fixed(_restore, participle="restored")
-aliases = {task: fixed(_restore, participle=participle, task=task) for task, participle in TASKS.items()}
+_unmasked = fixed(_restore, mask=None)
+aliases = {task: fixed(_restore if task in MASKED else _unmasked, participle=TASKS[task], task=task) for task in HELP}
 """Task -> its own command."""

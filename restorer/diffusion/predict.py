@@ -107,7 +107,7 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Denoiser:
-    """A net with the knowledge of how to use it; called with (x, t, y), answers a ``Prediction``.
+    """A net with the knowledge of how to use it; called with (x, t, y, mask), answers a ``Prediction``.
 
     ``output`` is a key of OUTPUTS; ``inputs``, out of INPUTS, are concatenated for the net; ``time`` is a key of TIMES;
     ``bounds`` is the net's range of pixel values. ``clip``, a key of CLIPS: "none"; "range" keeps x0 in the bounds and
@@ -125,16 +125,16 @@ class Denoiser:
     bounds: tuple[float, float] = (-1.0, 1.0)
     dtype: torch.dtype = torch.float32
 
-    def __call__(self, x: Tensor, t: int, y: Tensor) -> Prediction:
-        """x and y: NCHW float32 in the net's range; t: 1 ... T."""
+    def __call__(self, x: Tensor, t: int, y: Tensor, mask: Tensor | None = None) -> Prediction:
+        """x and y: NCHW float32 in the net's range; t: 1 ... T; mask: NCHW in [0, 1] for nets that are shown one."""
         output = OUTPUTS[self.output]
-        out = self.raw(x, torch.full((len(x),), t), y).float()
+        out = self.raw(x, torch.full((len(x),), t), y, mask).float()
         out = out + (out - out)  # an overflow becomes NaN, which clipping cannot turn into white
         return output.to_prediction(self._point(x, t, y), *out.chunk(output.count, dim=1))
 
-    def raw(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def raw(self, x: Tensor, t: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """The net's own output at the times ``t`` (N,): what a loss is taken of."""
-        fed = torch.cat([{"x": x, "y": y}[name] for name in self.inputs], dim=1)
+        fed = torch.cat([{"x": x, "y": y, "mask": mask}[name] for name in self.inputs], dim=1)
         time = TIMES[self.time](self.schedule, t)
         return self.net(fed.to(self.dtype), time.to(x.device, torch.float32))
 
@@ -183,7 +183,8 @@ OUTPUTS: dict[str, Output] = {
     "x0_sum": Output(2, from_x0_sum),
 }
 
-INPUTS = ("x", "y")
+INPUTS = ("x", "y", "mask")
+"""What a net can be shown: x_t, the degraded picture, and three equal channels of what is marked (1) or not (0)."""
 
 CLIPS: dict[str, Callable[[float, float], tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]] = {
     "none": lambda lo, hi: (_unchanged, _unchanged),

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -122,8 +122,13 @@ def vp_schedule(T: int = 1000, *, beta: str = "linear", beta_start: float = 1e-4
     return Schedule(shift=1 - alpha_bar.sqrt(), sigma=(1 - alpha_bar).sqrt())
 
 
+def tables_schedule(*, shift: Sequence[float], sigma: Sequence[float]) -> Schedule:
+    """Any schedule, by its T + 1 values; for converted models whose tables no formula here makes."""
+    return Schedule(torch.tensor(shift, dtype=torch.float64), torch.tensor(sigma, dtype=torch.float64))
+
+
 def _from_zero(steps: Tensor) -> Tensor:
     return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {"rddm": rddm_schedule, "vp": vp_schedule}
+SCHEDULES: dict[str, Callable[..., Schedule]] = {"rddm": rddm_schedule, "vp": vp_schedule, "tables": tables_schedule}

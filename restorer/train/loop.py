@@ -63,6 +63,8 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
     net = build_net(config.net).to(device, memory_format=torch.channels_last)
     entry = config.entry(net.multiple)
     check_names(entry)
+    if "mask" in entry.predict.input:
+        raise UsageError("predict: input: a net that is shown a mask cannot be trained here; leave it out.")
     ema = AveragedModel(net, multi_avg_fn=_ema(course.ema_decay))
     optimiser = torch.optim.AdamW(net.parameters(), course.lr, weight_decay=course.weight_decay, fused=True)
     schedule = build_schedule(config.schedule)

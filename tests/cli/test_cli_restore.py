@@ -1,13 +1,16 @@
 """``restore``, its aliases and ``degrade``, from words to files, streams and exit codes."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from toy import toy_model, toy_net
 
 from restorer import images
+from restorer.cli.restore import HELP
 from restorer.entry import TASKS
 from restorer.restore import Restorer
 
@@ -308,14 +311,102 @@ def test_real_esrgan_habits(here, draw, cli):
     assert cli("restore", "-i", "a.png", "-o", "x.png").stdout == "x.png\n"
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", HELP)
 def test_aliases_are_restore_with_the_task_fixed(here, draw, cli, task):
     draw("a.png"), draw("in/b.png")
-    assert cli(task, "a.png", "in").stdout.split() == [f"a_{TASKS[task]}.png", f"in_{TASKS[task]}/b.png"]
-    assert cli(task, "a.png", "--task", task).exit_code == 2
-    same = cli("restore", "a.png", "-T", task)
+    toy_model(here / "model", task=task)
+    with_model = ["-m", "model", "--device", "cpu", "--dtype", "fp32"]
+    told = cli(task, "a.png", "in", *with_model, model=False).stdout
+    assert told.split() == [f"a_{TASKS[task]}.png", f"in_{TASKS[task]}/b.png"]
+    assert cli(task, "a.png", "--task", task, model=False).exit_code == 2
+    same = cli("restore", "a.png", "-T", task, *with_model, model=False)
     assert same.stdout == "a_restored.png\n"
     assert Path("a_restored.png").read_bytes() == Path(f"a_{TASKS[task]}.png").read_bytes()
+
+
+def test_an_alias_without_a_model_that_comes_with_restorer_says_so(here, draw, cli):
+    draw("a.png")
+    result = cli("dejpeg", "a.png", model=False)
+    assert result.exit_code == 4 and names() == ["a.png"]
+    assert errors(result) == [
+        "Error: No model that comes with restorer serves the task 'dejpeg'; name one with --model."
+    ]
+
+
+@pytest.mark.parametrize("task", HELP)
+def test_an_alias_has_the_options_its_models_use(cli, task):
+    assert ("--mask" in cli(task, "--help", model=False).stdout) == (task in ("deshadow", "inpaint"))
+
+
+# ------------------------------------------------------------------------------------------------ masks
+
+
+@pytest.fixture
+def masked(here):
+    """A model that is shown a mask."""
+    toy_model(here / "m", task="deshadow", state=toy_net(in_channels=9).state_dict(), **MASKED)
+    return ["-m", "m", "-d", "cpu", "--dtype", "fp32", "-y"]
+
+
+MASKED = {"net": {"in_channels": 9}, "predict": {"input": ["x", "y", "mask"]}}
+
+
+def test_a_mask_reaches_the_picture_and_its_recipe(here, draw, cli, masked):
+    draw("a.png")
+    for name, grey in (("white.png", 255), ("black.png", 0)):
+        Image.new("L", (12, 10), grey).save(name)
+    results = {}
+    for mask in ("white.png", "black.png"):
+        assert cli("deshadow", "a.png", "--mask", mask, *masked, model=False).exit_code == 0
+        results[mask] = images.read(Path("a_deshadowed.png")).pixels
+        recipe = images.read_recipe(Path("a_deshadowed.png"))
+        assert recipe["mask"] == hashlib.sha256(Path(mask).read_bytes()).hexdigest()
+    assert (results["white.png"] != results["black.png"]).any()
+    other = cli("deshadow", "a.png", "--mask", "white.png", *masked[:-1], "--json", model=False)
+    assert json_lines(other)[0]["status"] == "other"
+
+
+def test_masks_are_found_by_name(here, draw, cli, masked):
+    draw("in/a.png"), draw("in/sub/b.jpg"), draw("in/c.png"), draw("in/d.png")
+    for name in ("a.png", "sub/b.png", "d.png", "d.tif"):
+        (here / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGBA", (12, 10), (255, 255, 255, 128)).save(here / "masks" / name)
+    Path("masks/d.png").rename("masks/d.bmp")
+    result = cli("restore", "in", "-r", "--mask", "masks", *masked, model=False)
+    assert result.exit_code == 1 and names("in_restored") == ["a.png", "b.jpg"]
+    first, second = errors(result)
+    assert "in/c.png: no mask c.* in masks" in first and "in/d.png: several masks: d.bmp and d.tif" in second
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["-m", "m"], 2, "'toy' needs a mask"),
+        (["-m", "t", "--mask", "mask.png"], 2, "'toy' takes no mask"),
+        (["-m", "m", "--mask", "nothing.png"], 3, "nothing.png: no such mask"),
+        (["-m", "m", "--mask", "large.png"], 1, "large.png: a mask of 13x10 pixels, the picture has 12x10"),
+        (["-m", "m", "--mask", "text.png"], 1, "text.png is not a picture"),
+        (["-m", "m", "--mask", "mask.png", "-o", "mask.png", "-y"], 1, "would be written onto mask.png"),
+        (["-m", "g"], 2, "'toy' draws new pictures"),
+    ],
+)
+def test_masks_that_do_not_fit(here, draw, cli, masked, words, code, sentence):
+    toy_model(here / "t"), toy_model(here / "g", task="generate")
+    draw("a.png"), draw("large.png", size=(13, 10)), draw("mask.png")
+    text(here / "text.png")
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    result = cli("restore", "a.png", "-d", "cpu", *words, model=False)
+    assert result.exit_code == code
+    [told] = errors(result)
+    assert sentence in told
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+
+
+def test_a_mask_is_turned_upright_like_its_picture(here, draw, cli, masked):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    draw("a.jpg", size=(12, 10), exif=turned), draw("mask.png", size=(10, 12))
+    assert cli("restore", "a.jpg", "--mask", "mask.png", *masked, model=False).exit_code == 0
 
 
 # ------------------------------------------------------------------------------------------------ degrade

@@ -145,9 +145,13 @@ def test_vp_is_the_cumulative_product_of_the_named_betas():
         assert torch.allclose(schedule.sigma, (1 - alpha_bar).sqrt(), atol=tolerance)
 
 
+TABLE = [i / 1000 for i in range(1001)]
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_builds_with_its_defaults(name):
-    assert_a_schedule(SCHEDULES[name](), 1000)
+    options = {"tables": {"shift": TABLE, "sigma": TABLE}}.get(name, {})
+    assert_a_schedule(SCHEDULES[name](**options), 1000)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from restorer.cli import degrade, doctor, models, output, restore, train
+from restorer.cli import convert, degrade, doctor, models, output, restore, train
 from restorer.cli.screens import SETTINGS, Commands, Root, Screen
 from restorer.entry import TASKS
 
@@ -63,4 +63,5 @@ app.command("doctor", cls=Screen, epilog=doctor.EXAMPLES)(doctor.doctor)
 models_app = _group(cls=Commands, epilog=f"{models.LIST_EXAMPLES}\n{models.INFO_EXAMPLES}")
 models_app.command("list", cls=Screen, epilog=models.LIST_EXAMPLES)(models.list_models)
 models_app.command("info", cls=Screen, epilog=models.INFO_EXAMPLES)(models.info)
-app.add_typer(models_app, name="models", help="List and inspect models.")
+models_app.command("convert", cls=Screen, epilog=convert.EXAMPLES)(convert.convert)
+app.add_typer(models_app, name="models", help="List, inspect and convert models.")

@@ -1,0 +1,114 @@
+"""``restorer models convert``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from restorer.cli import options as o
+from restorer.cli import output as printing
+from restorer.cli.output import Output
+
+EXAMPLES = """\
+  restorer models convert model-120.pt --from rddm -o my-derain --preset raindrop
+  restorer models convert model-80.pt --from rddm -o my-deshadow --preset istd --steps 10
+  restorer models convert model-100.pt --from rddm -o mine -T deblur --objective pred_res_noise \
+--time index --input x,y --sampler rddm --steps 5"""
+
+USE = "How the net is used"
+PRESETS = "raindrop, gopro, istd, lol, sid-rgb, celeba64, celeba64-path, inpaint, translate"
+
+Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="File of an official trainer: model-100.pt.")]
+Source = Annotated[str, typer.Option("--from", metavar="SOURCE", help="Whose checkpoint it is: rddm.")]
+Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Model folder to write.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace the model in a folder that has content.")]
+Name = Annotated[
+    str | None, typer.Option("--name", help="Name of the model.  [default: the folder's]", show_default=False)
+]
+License = Annotated[
+    str | None, typer.Option("--license", help="Licence of the weights.  [default: unknown]", show_default=False)
+]
+Dtype = Annotated[
+    Literal["keep", "fp32", "fp16", "bf16"],
+    typer.Option("--dtype", help="Precision of the weights; keep is the file's."),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset", help=f"An official experiment: {PRESETS}.", show_default=False, rich_help_panel=USE, metavar="NAME"
+    ),
+]
+Task = Annotated[
+    str | None, typer.Option("--task", "-T", help="What it is for.", show_default=False, rich_help_panel=USE)
+]
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        help="What the net says: pred_res, pred_noise, pred_res_noise, ..., auto_res_noise.",
+        show_default=False,
+        rich_help_panel=USE,
+    ),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time", help="What it is told: index, shift_sigma, shift or sigma.", show_default=False, rich_help_panel=USE
+    ),
+]
+Input = Annotated[
+    str | None,
+    typer.Option("--input", help="What it is shown: x, or x,y, or x,y,mask.", show_default=False, rich_help_panel=USE),
+]
+Sampler = Annotated[
+    str | None, typer.Option("--sampler", help="How pictures are drawn.", show_default=False, rich_help_panel=USE)
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, help="Sampling steps.", show_default=False, rich_help_panel=USE)
+]
+SumScale = Annotated[
+    float | None,
+    typer.Option(
+        "--sum-scale", min=1e-12, help="Variance of the noise at the start.", show_default=False, rich_help_panel=USE
+    ),
+]
+
+
+def convert(
+    checkpoint: Checkpoint,
+    source: Source,
+    output: Folder,
+    overwrite: Overwrite = False,
+    preset: Preset = None,
+    task: Task = None,
+    objective: Objective = None,
+    time: Time = None,
+    input: Input = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    sum_scale: SumScale = None,
+    name: Name = None,
+    license: License = None,
+    dtype: Dtype = "keep",
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = 0,
+) -> None:
+    """Turn an official checkpoint into a model folder. What the file does not say, a preset or options must."""
+    from restorer.convert import Wishes
+    from restorer.convert import convert as run
+    from restorer.device import DTYPES
+    from restorer.entry import card
+
+    shown = None if input is None else tuple(word.strip() for word in input.split(","))
+    wishes = Wishes(preset, task, objective, time, shown, sampler, steps, sum_scale, name, license)
+    out = Output(json=json, quiet=quiet, verbose=verbose)
+    made = run(source, checkpoint, output, wishes, overwrite=overwrite, dtype=DTYPES.get(dtype))
+    for sentence in made.notes:
+        out.note(f"Note: {sentence}")
+    if json:
+        printing.json_line({"v": 1, "output": str(output), "notes": list(made.notes), "card": card(made.entry)})
+    elif out.paths:
+        printing.result(str(output))
+    else:
+        out.note(f"The model {made.entry.name!r} ({made.entry.task}): {output}")

@@ -222,7 +222,7 @@ def test_tensors_that_do_not_fit_the_net_are_named(tmp_path, change, words):
         ({"predict": {"output": "ress"}}, "Unknown output 'ress'; did you mean 'res'?"),
         ({"predict": {"time": "indx"}}, "Unknown time 'indx'; did you mean 'index'?"),
         ({"predict": {"clip": "offical"}}, "Unknown clip 'offical'; did you mean 'official'?"),
-        ({"predict": {"input": ["x", "z"]}}, "Unknown input 'z'; known: x, y."),
+        ({"predict": {"input": ["x", "z"]}}, "Unknown input 'z'; known: mask, x, y."),
         ({"sample": {"sampler": "rdm"}}, "Unknown sampler 'rdm'; did you mean 'rddm'?"),
     ],
 )
@@ -260,10 +260,19 @@ def test_what_a_builder_is_not_told_is_named():
 # every name of every table
 
 
-@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("kind", [kind for kind in SCHEDULES if kind != "tables"])
 def test_every_schedule_is_built_from_its_name(kind):
     assert build_schedule({"kind": kind}).T == 1000
     assert build_schedule({"kind": kind, "T": 10}).T == 10
+
+
+def test_a_schedule_is_built_from_its_tables():
+    table = {"kind": "tables", "shift": [0.0, 0.25, 1.0], "sigma": [0.0, 0.5, 0.5]}
+    schedule = build_schedule(table)
+    assert (schedule.shift.tolist(), schedule.sigma.tolist()) == (table["shift"], table["sigma"])
+    for wrong in ([0.0, 0.5], [0.1, 0.5, 0.5], [0.0, 0.5, 0.4], [0.0, 0.5, float("nan")], ["a"], 3):
+        with pytest.raises(UsageError, match="schedule 'tables': "):
+            build_schedule({**table, "sigma": wrong})
 
 
 @pytest.mark.parametrize("arch", NETS)

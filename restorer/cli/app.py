@@ -6,7 +6,6 @@ import typer
 
 from restorer.cli import convert, degrade, doctor, models, output, restore, train
 from restorer.cli.screens import SETTINGS, Commands, Root, Screen
-from restorer.entry import TASKS
 
 
 def _version(wanted: bool) -> None:
@@ -54,7 +53,7 @@ for task, alias in restore.aliases.items():
         task,
         cls=Screen,
         help=f"{restore.HELP[task]}: `restore --task {task}`.",
-        epilog=restore.EXAMPLES.format(command=task, participle=TASKS[task]),
+        epilog=restore.examples(task),
     )(alias)
 app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
 app.command("train", cls=Screen, epilog=train.EXAMPLES)(train.train)

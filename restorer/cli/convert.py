@@ -69,7 +69,7 @@ Steps = Annotated[
 SumScale = Annotated[
     float | None,
     typer.Option(
-        "--sum-scale", min=1e-12, help="Variance of the noise at the start.", show_default=False, rich_help_panel=USE
+        "--sum-scale", min=0, help="Variance of the noise at the start.", show_default=False, rich_help_panel=USE
     ),
 ]
 
@@ -90,7 +90,7 @@ def convert(
     name: Name = None,
     license: License = None,
     dtype: Dtype = "keep",
-    json: o.Json = False,
+    json: o.JsonOnly = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
 ) -> None:

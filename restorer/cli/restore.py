@@ -37,6 +37,10 @@ EXAMPLES = """\
   restorer {command} photos/ -r -o clean/        a folder with its subfolders
   restorer {command} - < in.png > out.png        from and to standard streams"""
 
+MASKED_EXAMPLES = """\
+  restorer {command} photo.jpg -m my-model/ --mask mask.png    photo_{participle}.jpg, beside it
+  restorer {command} photos/ -m my-model/ --mask masks/        masks of equal names"""
+
 
 def _restore(
     participle: str,
@@ -109,6 +113,11 @@ def _told(work: "Work", settings: "Settings") -> str:
         f"{recipe['model']} ({recipe['task']}): steps {recipe['steps']} ({steps}), eta {recipe['eta']:g} ({eta}), "
         f"seed {recipe['seed']}, on {work.device} in {work.dtype}."
     )
+
+
+def examples(task: str) -> str:
+    """The examples of a task's own command."""
+    return (MASKED_EXAMPLES if task in MASKED else EXAMPLES).format(command=task, participle=TASKS[task])
 
 
 def fixed(function: Callable[..., None], **arguments: str | None) -> Callable[..., None]:

@@ -118,6 +118,11 @@ def read(file: Path) -> Official:
     elif any(key.startswith(MODEL) for key in content):
         state = content
         notes = (f"{file}: a model's state dict without EMA; official pictures are made with the EMA weights.",)
+    elif isinstance(content.get("model"), Mapping):
+        raise ModelError(
+            f"{file}: expected the EMA weights in ema, with which official code samples; found only {some(content)}. "
+            "To do without them, save the state dict in model as a file of its own."
+        )
     else:
         raise ModelError(f"{file}: found the keys {some(content)}; {EXPECTED}.")
     return _official(file, state, optimisers, notes)
@@ -139,9 +144,6 @@ def _official(file: Path, state: Mapping[str, Any], optimisers: tuple[str, ...],
     extra = [key for key in state if not key.startswith(MODEL) and key not in (*BUFFERS, SHARE)]
     if extra:
         raise ModelError(f"{file}: found keys that are not RDDM's: {some(extra)}; expected model... and its buffers.")
-    wild = [key for key, value in weights.items() if not value.isfinite().all()]
-    if wild:
-        raise ModelError(f"{file}: found values that are no numbers in {some(wild)}; the training went astray.")
     share = state.get(SHARE)
     if share is not None and share.numel() != 1:
         raise ModelError(f"{file}: expected one number as {SHARE}; found {tuple(share.shape)}.")
@@ -153,10 +155,14 @@ def _net(file: Path, weights: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str
     try:
         options = options_of(weights)
         state = rename(weights)
+        # After the shapes were checked: a hostile tensor can say that it is larger than any memory.
+        wild = [key for key, value in weights.items() if not value.isfinite().all()]
         with torch.device("meta"):
             net = FORMS[options["arch"]](**{key: value for key, value in options.items() if key != "arch"})
     except (ValueError, RuntimeError, TypeError, ZeroDivisionError) as error:
         raise ModelError(f"{file}: {error}") from error
+    if wild:
+        raise ModelError(f"{file}: found values that are no numbers in {some(wild)}; the training went astray.")
     if options["in_channels"] not in SHOWN:
         raise ModelError(f"{file}: the net takes {options['in_channels']} channels; expected {some(SHOWN)}.")
     net.load_state_dict(state, assign=True)
@@ -292,7 +298,7 @@ def _check_schedule(
             raise UsageError(f"{file} has a DDIM schedule, which does not say the noise at the start; add --sum-scale.")
         return
     found = schedule["sum_scale"] if schedule["kind"] == "rddm" else schedule["sigma"][-1] ** 2
-    if "sum_scale" in said and abs(said["sum_scale"].value - found) > 1e-4 * found:
+    if "sum_scale" in said and not abs(said["sum_scale"].value - found) <= 1e-4 * found:
         raise ModelError(
             f"{file}: {said['sum_scale'].by} says sum_scale {said['sum_scale'].value:g}, "
             f"found {found:g} in the schedule's buffers."

@@ -20,6 +20,9 @@ BUFFERS = (
 )
 """Official names; each has T values, for the noisy times. Two of them are the schedule, the others follow from it."""
 
+LONGEST = 100_000
+"""The most values of a buffer; official ones have 1000."""
+
 FAR = 5e-6
 """Float32 sums of a thousand terms stay below this; the nearest two schedules here are 1e-4 apart."""
 
@@ -29,11 +32,11 @@ def schedule_of(buffers: Mapping[str, Tensor], where: str) -> dict[str, Any]:
     missing = [name for name in BUFFERS if name not in buffers]
     if missing:
         raise ModelError(f"{where}: expected the schedule's {len(BUFFERS)} buffers, but missing: {some(missing)}.")
-    table = {name: buffers[name].double().cpu() for name in BUFFERS}
-    shapes = {tuple(values.shape) for values in table.values()}
-    if len(shapes) > 1 or any(len(shape) != 1 or not shape[0] for shape in shapes):
-        found = some(f"{name} {tuple(values.shape)}" for name, values in table.items())
-        raise ModelError(f"{where}: the schedule's buffers must be rows of one length; found {found}.")
+    shapes = {tuple(buffers[name].shape) for name in BUFFERS}
+    if len(shapes) > 1 or any(len(shape) != 1 or not 0 < shape[0] <= LONGEST for shape in shapes):
+        found = some(f"{name} {tuple(buffers[name].shape)}" for name in BUFFERS)
+        raise ModelError(f"{where}: the schedule's buffers must be rows of one length, 1 to {LONGEST}; found {found}.")
+    table = {name: buffers[name].double() for name in BUFFERS}
     shift, sigma = table["alphas_cumsum"], table["betas_cumsum"]
     # The official last value is not 1 - shift but 1e-6.
     for name, derived in (("betas2_cumsum", sigma**2), ("one_minus_alphas_cumsum", 1 - shift)):

@@ -180,7 +180,7 @@ def _score(
     total = 0.0
     for x0, y in validation:
         with _autocast(course, device):
-            for state in sample(teacher, y, entry.sample.sampler, settings, device):
+            for state in sample(teacher, y, entry.sample.sampler, settings, device, start=entry.sample.start):
                 restored = state.x0
         total += psnr(((restored.cpu() - lo) / (hi - lo)).clamp(0, 1), x0)
     return total / len(validation)

@@ -8,7 +8,8 @@ import time
 import pytest
 
 HEAVY = {"torch", "numpy", "PIL", "safetensors", "tifffile", "huggingface_hub"}
-COMMANDS = ["restore", "derain", "degrade", "train", "models list", "models info", "models convert", "doctor"]
+COMMANDS = ["restore", "derain", "deshadow", "degrade", "train", "doctor"]
+COMMANDS += ["models list", "models info", "models convert"]
 
 
 def run(started, timeout=60):

@@ -238,11 +238,15 @@ class Bomb:
 
 
 TWO = Layout()
+HUGE = changed(model_state(TWO), **{"model.unet0.final_conv.bias": torch.zeros(1).expand(2**50)})
 WRONG = {
     "a tensor": (torch.zeros(3), "found a Tensor, expected the dict of an RDDM trainer"),
     "an empty dict": ({}, "found the keys nothing; expected the dict"),
     "another trainer": ({"state_dict": {}, "epoch": 3}, "found the keys state_dict, epoch; expected"),
-    "no ema": ({k: v for k, v in trainer(TWO).items() if k != "ema"}, "found the keys step, model, opt, scaler"),
+    "no ema": (
+        {k: v for k, v in trainer(TWO).items() if k != "ema"},
+        "expected the EMA weights in ema, with which official code samples; found only",
+    ),
     "a net alone": (random_state("two", 6), "found the keys unet0.init_conv.weight"),
     "no ema_model": ({"ema": {"online_model.a": torch.zeros(1)}}, "expected keys ema_model... in ema; found online_mo"),
     "missing weights": (ema_of(TWO, ["downs.1.0.mlp.1.weight"]), "missing: unet0.downs.1.0.mlp.1.weight"),
@@ -258,12 +262,17 @@ WRONG = {
     "no tensors": (ema_of(TWO, **{"model.unet0.final_conv.bias": 3}), "unet0.final_conv.bias (int)"),
     "no numbers": (ema_of(TWO, **{"model.unet0.final_conv.bias": torch.full((3,), torch.nan)}), "are no numbers in"),
     "other channels": (trainer(Layout(channels=4)), "takes 4 channels; expected 3, 6, 9"),
-    "short buffers": (ema_of(TWO, alphas=torch.zeros(3)), "rows of one length; found alphas (3,)"),
+    "short buffers": (ema_of(TWO, alphas=torch.zeros(3)), "rows of one length, 1 to 100000; found alphas (3,)"),
     "odd buffers": (ema_of(TWO, betas2_cumsum=torch.zeros(1000)), "betas2_cumsum does not follow"),
     "falling buffers": (
         trainer(TWO, model_state(TWO, schedule={k: v.flip(0) for k, v in buffers().items()})),
         "the buffers are no schedule: shift and sigma must never fall",
     ),
+    "a huge tensor": (
+        {"ema": {"ema_model." + key: value for key, value in HUGE.items()}},
+        "unet0.final_conv.bias (1125899906842624,) for (3,)",
+    ),
+    "a huge buffer": (ema_of(TWO, alphas=torch.zeros(1).expand(2**50)), "found alphas (1125899906842624,)"),
     "a bomb": ({**trainer(TWO), "args": Bomb()}, "asks for the code"),
 }
 
@@ -302,6 +311,7 @@ DIFFER = [
         "preset celeba64 has a schedule of kind rddm.*family linspace, found one of kind vp",
     ),
     (Wishes(**{**vars(BY_HAND), "sum_scale": 0.5}), TWO, "--sum-scale says sum_scale 0.5, found 1"),
+    (Wishes(**{**vars(BY_HAND), "sum_scale": float("nan")}), TWO, "--sum-scale says sum_scale nan, found 1"),
     (Wishes(**{**vars(BY_HAND), "input": ("x",)}), TWO, "--input says that the net is shown x .3 channels., found"),
     (
         Wishes(**{**vars(BY_HAND), "objective": "res", "time": "shift_sigma"}),

@@ -329,6 +329,25 @@ def test_half_precision_is_near_full_precision(tmp_path, monkeypatch, model, dty
     assert asked == []
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_the_accelerator_gives_the_picture_of_the_cpu(model, eta):
+    folder = str(model.found.weights.parent)
+    there = Restorer.from_pretrained(folder, device=torch.accelerator.current_accelerator().type, dtype="fp32")
+    y, settings = picture(64, 80), Settings(5, eta, seed=1)
+    torch.testing.assert_close(there.restore(y, settings), model.restore(y, settings), atol=2e-3, rtol=0)
+
+
+def test_run_yields_a_record_of_every_picture(model, tmp_path):
+    Image.new("RGB", (9, 8), (90, 40, 200)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no picture")
+    records = list(model.run([tmp_path], output=tmp_path / "out", steps=1))
+    assert [(record.status, record.made["steps"]) for record in records] == [("done", 1), ("failed", 1)]
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a.png"]
+    [again] = model.run([tmp_path / "a.png"], output=tmp_path / "out", steps=1)
+    assert again.status == "skipped"
+
+
 # loading
 
 

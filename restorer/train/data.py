@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from restorer.degrade import degrade
-from restorer.errors import InputError, UsageError
+from restorer.errors import InputError, RestorerError, UsageError
 from restorer.images import format_of, read
 from restorer.train.config import Damage, Data
 
@@ -29,7 +29,10 @@ class Pair(NamedTuple):
 
 @dataclass(eq=False)
 class Crops(Dataset):
-    """Endless training crops (x0, y), each float32 (3, patch, patch) in [0, 1]; ``[i]`` depends on seed and i alone."""
+    """Endless training crops (x0, y), each float32 (3, patch, patch) in [0, 1]; ``[i]`` depends on seed and i alone.
+
+    ``[i]`` may also be the error why there is none; ``together`` passes it on.
+    """
 
     pairs: Sequence[Pair]
     damage: Sequence[Damage]
@@ -40,7 +43,15 @@ class Crops(Dataset):
         self._cache: dict[Path, Tensor] = {}
         self._room = CACHE_BYTES
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | RestorerError:
+        # An error that is raised reaches the main process as text with a traceback; one that is returned, as itself.
+        try:
+            return self.crop(index)
+        except RestorerError as error:
+            return error
+
+    def crop(self, index: int) -> tuple[Tensor, Tensor]:
+        """The crop of that index. Raises ``ImageError`` or ``InputError`` for a picture that cannot serve."""
         draw = random.Random(f"{self.seed}/{index}")
         pair = draw.choice(self.pairs)
         gt = self._picture(pair.gt)
@@ -71,6 +82,15 @@ class Crops(Dataset):
             self._room -= pixels.nbytes
             self._cache[file] = pixels
         return pixels
+
+
+def together(items: list[tuple[Tensor, Tensor] | RestorerError]) -> tuple[Tensor, Tensor] | RestorerError:
+    """A batch (N, 3, patch, patch) twice, or the first error among the items."""
+    for item in items:
+        if isinstance(item, RestorerError):
+            return item
+    x0, y = zip(*items, strict=True)
+    return torch.stack(x0), torch.stack(y)
 
 
 def damaged(x0: Tensor, damage: Sequence[Damage], draw: random.Random) -> Tensor:

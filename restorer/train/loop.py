@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader
 from restorer.diffusion.losses import LOSSES, diffusion_loss
 from restorer.diffusion.predict import Denoiser
 from restorer.entry import Entry
-from restorer.errors import UsageError, unknown
+from restorer.errors import RestorerError, UsageError, unknown
 from restorer.load import build_net, build_schedule, check_names, denoiser
 from restorer.metrics import psnr
-from restorer.restore import Settings, sample
+from restorer.restore import Settings, pad, sample
 from restorer.train.checkpoint import (
     MODEL,
     STATE,
@@ -35,7 +35,7 @@ from restorer.train.checkpoint import (
     trim_log,
 )
 from restorer.train.config import Config, Optimise
-from restorer.train.data import Crops, training_pairs, validation_set
+from restorer.train.data import Crops, together, training_pairs, validation_set
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
     check_names(entry)
     if "mask" in entry.predict.input:
         raise UsageError("predict: input: a net that is shown a mask cannot be trained here; leave it out.")
+    if config.data.patch_size % net.multiple:
+        raise UsageError(f"data: patch_size {config.data.patch_size} is no multiple of {net.multiple}, the net's.")
     ema = AveragedModel(net, multi_avg_fn=_ema(course.ema_decay))
     optimiser = torch.optim.AdamW(net.parameters(), course.lr, weight_decay=course.weight_decay, fused=True)
     schedule = build_schedule(config.schedule)
@@ -76,6 +78,8 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
     trim_log(run, begin)
 
     for step, batch in enumerate(_batches(crops, course, begin), begin + 1):
+        if isinstance(batch, RestorerError):
+            raise batch
         started = time.perf_counter()
         lr = _lr(course, step)
         for group in optimiser.param_groups:
@@ -122,7 +126,7 @@ def _restart(file: Path, net: nn.Module, ema: nn.Module, optimiser: torch.optim.
 def _batches(crops: Crops, course: Optimise, begin: int) -> DataLoader:
     """The crops of the steps still to do, in order."""
     indices = range(begin * course.batch_size, course.steps * course.batch_size)
-    return DataLoader(crops, course.batch_size, sampler=indices, num_workers=course.workers)
+    return DataLoader(crops, course.batch_size, sampler=indices, num_workers=course.workers, collate_fn=together)
 
 
 def _loss(student: Denoiser, batch: tuple[Tensor, Tensor], step: int, course: Optimise, device: torch.device) -> Tensor:
@@ -179,8 +183,10 @@ def _score(
     lo, hi = teacher.bounds
     total = 0.0
     for x0, y in validation:
+        height, width = x0.shape[-2:]
         with _autocast(course, device):
-            for state in sample(teacher, y, entry.sample.sampler, settings, device, start=entry.sample.start):
-                restored = state.x0
+            padded, own = pad(y, entry.size.multiple), entry.sample
+            for state in sample(teacher, padded, own.sampler, settings, device, start=own.start):
+                restored = state.x0[..., :height, :width]
         total += psnr(((restored.cpu() - lo) / (hi - lo)).clamp(0, 1), x0)
     return total / len(validation)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from restorer.errors import InputError, UsageError
+from restorer.errors import ImageError, InputError, UsageError
 from restorer.load import find
 from restorer.restore import Restorer
 from restorer.train.checkpoint import LOG, MODEL, STATE, load_checkpoint
@@ -152,7 +152,27 @@ def test_excluded_pictures_are_left_out_and_must_exist(root):
 def test_a_picture_smaller_than_the_patch_is_named(root):
     config = recipe(root, "data.patch_size=64")
     with pytest.raises(InputError, match=r"50x40 is smaller than the patch of 64"):
-        Crops(training_pairs(root, config.data), config.data.damage, 64, seed=0)[0]
+        Crops(training_pairs(root, config.data), config.data.damage, 64, seed=0).crop(0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_serve_stops_the_run_with_its_own_sentence(root, workers):
+    for file in (root / "clean").iterdir():
+        file.write_bytes(file.read_bytes()[:-30])
+    config = recipe(root, f"train.workers={workers}", "data.validation_pictures=0")
+    with pytest.raises(ImageError) as caught:
+        run(config, root, "run")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_patch_that_the_net_cannot_fold_is_refused(root):
+    with pytest.raises(UsageError, match="patch_size 18 is no multiple of 4"):
+        run(recipe(root, "data.patch_size=18"), root, "run")
+
+
+def test_validation_pictures_may_be_of_any_size(root):
+    progress = run(recipe(root, "data.validation_crop=37", "train.steps=1"), root, "run")
+    assert progress[-1].psnr > 0
 
 
 def test_validation_reads_pairs_or_makes_them(root):

@@ -165,6 +165,11 @@ def test_a_picture_that_cannot_serve_stops_the_run_with_its_own_sentence(root, w
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_net_that_is_shown_a_mask_is_not_trained(root):
+    with pytest.raises(UsageError, match="shown a mask cannot be trained here"):
+        run(recipe(root, 'predict.input=["x", "y", "mask"]'), root, "run")
+
+
 def test_a_patch_that_the_net_cannot_fold_is_refused(root):
     with pytest.raises(UsageError, match="patch_size 18 is no multiple of 4"):
         run(recipe(root, "data.patch_size=18"), root, "run")

@@ -1,0 +1,71 @@
+"""Every command that README shows is run, as it stands, on small pictures."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+from typer.testing import CliRunner
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.partition("#")[0].removeprefix("$ ").strip()
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+SMALL = ["--max-steps", "1", "-b", "1", "--patch-size", "16", "--workers", "0"]
+"""Training to the end would take days; a step shows that the command is right."""
+
+
+def picture(path, size=(40, 32)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows, columns = np.mgrid[0 : size[1], 0 : size[0]] / 40
+    Image.fromarray((np.stack([rows, columns, rows * columns], -1) * 200).astype("uint8")).save(path)
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch, toy):
+    """A folder with everything that README's commands name."""
+    for name in ("photo.jpg", "in.png", "photos/a.jpg", "photos/sub/b.png", "clean/a.png"):
+        picture(tmp_path / name)
+    for name in ("pairs/LQ/a.png", "pairs/GT/a.png", "data/val_clean/a.png", "data/train_clean/a.png"):
+        picture(tmp_path / name)
+    for name in ("budgie/roman-colosseum.jpg", "gb82/dog-lossless.jpg"):
+        picture(tmp_path / "data" / "train_clean" / name)
+    (tmp_path / "my-model").symlink_to(toy)
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    (tmp_path / "runs" / "rain").mkdir(parents=True)
+    (tmp_path / "runs" / "rain" / "model").symlink_to(toy)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_readme_shows_commands():
+    assert len(COMMANDS) >= 10
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_readme_runs(command, desk):
+    from restorer.cli.app import app
+
+    words = shlex.split(command.partition("<")[0])
+    assert words[0] == "restorer"
+    stdin = (desk / "in.png").read_bytes() if "<" in command else None
+    if words[1] == "train":
+        (desk / "runs" / "rain" / "model").unlink()  # a run makes its own
+        words += SMALL
+    answer = CliRunner().invoke(app, words[1:], input=stdin, prog_name="restorer")
+    assert answer.exit_code == 0, answer.output
+    if ">" in command:
+        assert answer.stdout_bytes.startswith(b"\x89PNG")
+
+
+def test_the_exit_codes_of_readme_are_those_of_the_program():
+    from restorer.cli import errors
+
+    table = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    assert table == {answer.code for answer in errors.ANSWERS.values()} | {errors.DONE}

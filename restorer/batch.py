@@ -82,6 +82,7 @@ class Record:
 
 def restoring(restorer: Restorer, settings: Settings) -> Work:
     """The work of ``restore``; seed -1 draws one for the whole run. Raises ``UsageError`` for settings out of range."""
+    restorer.check_restores()
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     settings = restorer.settled(replace(settings, seed=seed))
     return Work(

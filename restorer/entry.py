@@ -18,7 +18,10 @@ T = TypeVar("T")
 
 CARD_VERSION = 1
 
-TASKS: dict[str, str] = {"derain": "derained"}
+GENERATE = "generate"
+"""The task of a model that draws pictures from nothing."""
+
+TASKS: dict[str, str] = {"derain": "derained", GENERATE: "generated"}
 """Task -> the participle that names its outputs: photo_derained.jpg."""
 
 
@@ -40,11 +43,12 @@ class Predict:
 
 @dataclass(frozen=True)
 class Sample:
-    """How the model draws unless told otherwise."""
+    """How the model draws unless told otherwise: keys of SAMPLERS and (``times``) GRIDS."""
 
     sampler: str
     steps: int
     eta: float = 0.0
+    times: str = "rddm"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.eta <= 1:

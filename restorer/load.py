@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from restorer.device import is_out_of_memory
 from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
-from restorer.diffusion.samplers import SAMPLERS
+from restorer.diffusion.samplers import GRIDS, SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES, Schedule
 from restorer.entry import Entry, embedded, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
@@ -128,6 +128,7 @@ def check_names(entry: Entry) -> None:
         ("time", entry.predict.time, TIMES),
         ("clip", entry.predict.clip, CLIPS),
         ("sampler", entry.sample.sampler, SAMPLERS),
+        ("times", entry.sample.times, GRIDS),
     ):
         if name not in table:
             raise unknown(kind, name, list(table))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from restorer import __version__
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
-from restorer.diffusion.samplers import SAMPLERS, State, time_grid
-from restorer.entry import Entry, default_model
-from restorer.errors import ImageError, UsageError
+from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
+from restorer.entry import GENERATE, Entry, default_model
+from restorer.errors import ImageError, UsageError, unknown
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
 
@@ -27,11 +27,12 @@ Image = TypeVar("Image")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to restore one picture; what is None comes from the model's card."""
+    """How to make one picture; what is None comes from the model's card. ``times``: a key of GRIDS."""
 
     steps: int | None = None
     eta: float | None = None
     seed: int = 0
+    times: str | None = None
 
 
 @dataclass(eq=False)
@@ -90,6 +91,7 @@ class Restorer:
         sample = self.entry.sample
         steps = sample.steps if settings.steps is None else settings.steps
         eta = sample.eta if settings.eta is None else settings.eta
+        times = sample.times if settings.times is None else settings.times
         longest = self.denoiser.schedule.T
         if not 1 <= steps <= longest:
             raise UsageError(f"steps must be from 1 to {longest}, the length of the model's schedule; not {steps}.")
@@ -97,7 +99,9 @@ class Restorer:
             raise UsageError(f"eta must be from 0 (no fresh noise) to 1 (ancestral), not {eta}.")
         if not 0 <= settings.seed < 2**63:
             raise UsageError(f"seed must be from 0 to 2^63 - 1, not {settings.seed}.")
-        return Settings(steps, eta, settings.seed)
+        if times not in GRIDS:
+            raise unknown("times", times, list(GRIDS))
+        return replace(settings, steps=steps, eta=eta, times=times)
 
     def recipe(self, settings: Settings) -> dict[str, Any]:
         """What makes the picture: enough to make it again."""
@@ -110,9 +114,15 @@ class Restorer:
             "sampler": self.entry.sample.sampler,
             "steps": settings.steps,
             "eta": settings.eta,
+            "times": settings.times,
             "seed": settings.seed,
             "dtype": dtype_name(self.denoiser.dtype),
         }
+
+    def check_restores(self) -> None:
+        """Raises ``UsageError`` for a model that draws pictures from nothing."""
+        if self.entry.task == GENERATE:
+            raise UsageError(f"Model {self.entry.name!r} draws new pictures, from no input; use restorer generate.")
 
     def restore(self, y: Tensor, settings: Settings, progress: Callable[[State], None] | None = None) -> Tensor:
         """The clean picture of ``y``, both float32 (1, 3, H, W), RGB in [0, 1], on the CPU.
@@ -120,6 +130,7 @@ class Restorer:
         ``progress`` is called after every step. Raises ``ImageError`` for a picture too small, or when no finite
         picture comes out even in full precision.
         """
+        self.check_restores()
         settings = self.settled(settings)
         height, width = y.shape[-2:]
         if min(height, width) < self.entry.size.minimum:
@@ -162,8 +173,8 @@ def sample(denoiser: Denoiser, y: Tensor, sampler: str, settings: Settings, devi
         return torch.randn(x.shape, generator=rng).to(x.device)
 
     y = (lo + (hi - lo) * y).to(device, memory_format=torch.channels_last)
-    x = y + float(schedule.sigma[-1]) * randn_like(y)
-    times = time_grid(schedule.T, settings.steps)
+    times = GRIDS[settings.times or "rddm"](schedule.T, settings.steps)
+    x = y + float(schedule.sigma[times[0]]) * randn_like(y)
     try:
         states = SAMPLERS[sampler](
             lambda x, t: denoiser(x, t, y), schedule, x, times, eta=settings.eta, randn_like=randn_like

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from restorer.cli import options as o
 from restorer.cli.output import Output
 from restorer.cli.work import carry_out
-from restorer.entry import TASKS
+from restorer.entry import GENERATE, TASKS
 from restorer.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -105,5 +105,9 @@ def fixed(function: Callable[..., None], **arguments: str) -> Callable[..., None
 
 
 restore = fixed(_restore, participle="restored")
-aliases = {task: fixed(_restore, participle=participle, task=task) for task, participle in TASKS.items()}
+aliases = {
+    task: fixed(_restore, participle=participle, task=task)
+    for task, participle in TASKS.items()
+    if task != GENERATE  # which has no inputs, and so a command of another kind
+}
 """Task -> its own command."""

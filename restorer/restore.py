@@ -86,6 +86,32 @@ class Restorer:
 
         yield from run_paths(self, paths, output, Settings(steps, eta, seed), Files(exists=exists))
 
+    def generate(
+        self,
+        samples: int = 1,
+        *,
+        size: tuple[int, int] | None = None,
+        steps: int | None = None,
+        eta: float | None = None,
+        seed: int = 0,
+        times: str | None = None,
+        batch_size: int = 8,
+    ) -> Iterator[Tensor]:
+        """New pictures, each float32 (1, 3, H, W), RGB in [0, 1], on the CPU; the i-th has the seed ``seed`` + i.
+
+        ``size``: (width, height), by default what the model was trained on; the others are those of ``__call__``.
+        Raises ``UsageError``, ``ImageError`` or ``DeviceError``.
+        """
+        from restorer.generate import checked_size, draw
+
+        self.check_generates()
+        settings = self.settled(Settings(steps, eta, seed, times))
+        width, height = checked_size(self, size)
+        for first in range(seed, seed + samples, batch_size):
+            seeds = range(first, min(first + batch_size, seed + samples))
+            for drawn in draw(self, seeds, settings, size=(width, height)):
+                yield drawn.pixels
+
     def settled(self, settings: Settings) -> Settings:
         """The settings with the card's values filled in. Raises ``UsageError`` for one out of range."""
         sample = self.entry.sample
@@ -124,6 +150,18 @@ class Restorer:
         if self.entry.task == GENERATE:
             raise UsageError(f"Model {self.entry.name!r} draws new pictures, from no input; use restorer generate.")
 
+    def check_generates(self) -> None:
+        """Raises ``UsageError`` for a model that needs a picture to restore."""
+        if self.entry.task != GENERATE:
+            raise UsageError(
+                f"Model {self.entry.name!r} is for {self.entry.task}, not for new pictures; use restorer restore."
+            )
+
+    def exact(self) -> Denoiser:
+        """The model in full precision, for what half precision cannot hold; loaded when it is first needed."""
+        self._exact = self._exact or load(self.found, self.device, torch.float32)
+        return self._exact
+
     def restore(self, y: Tensor, settings: Settings, progress: Callable[[State], None] | None = None) -> Tensor:
         """The clean picture of ``y``, both float32 (1, 3, H, W), RGB in [0, 1], on the CPU.
 
@@ -143,8 +181,7 @@ class Restorer:
         x0 = self._run(self.denoiser, padded, settings, progress)
         if not x0.isfinite().all() and self.denoiser.dtype != torch.float32:
             # Half precision can overflow on a picture that full precision handles. Progress was told once already.
-            self._exact = self._exact or load(self.found, self.device, torch.float32)
-            x0 = self._run(self._exact, padded, settings, None)
+            x0 = self._run(self.exact(), padded, settings, None)
         if not x0.isfinite().all():
             raise ImageError(f"{self.entry.name} gave values that are no numbers; try other --steps or another model.")
         return x0[..., :height, :width].clamp(0, 1)

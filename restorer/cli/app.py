@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from restorer.cli import degrade, doctor, models, output, restore, train
+from restorer.cli import degrade, doctor, generate, models, output, restore, train
 from restorer.cli.screens import SETTINGS, Commands, Root, Screen
 from restorer.entry import TASKS
 
@@ -56,6 +56,7 @@ for task, alias in restore.aliases.items():
         help=f"{restore.HELP.get(task, task.capitalize())}: `restore --task {task}`.",
         epilog=restore.EXAMPLES.format(command=task, participle=TASKS[task]),
     )(alias)
+app.command("generate", cls=Screen, epilog=generate.EXAMPLES)(generate.generate)
 app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
 app.command("train", cls=Screen, epilog=train.EXAMPLES)(train.train)
 app.command("doctor", cls=Screen, epilog=doctor.EXAMPLES)(doctor.doctor)

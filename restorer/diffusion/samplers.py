@@ -66,7 +66,9 @@ def rebuild_step(schedule: Schedule, x: Tensor, p: Prediction, t: int, s: int, s
     is lost here: x_t holds it.
     """
     kept = max(_at(schedule.sigma, s) ** 2 - std**2, 0.0) ** 0.5
-    x = p.x0 + _at(schedule.shift, s) * p.res + kept * p.eps
+    shift = _at(schedule.shift, s)
+    # Not x0 + shift res, which loses digits where shift is nearly 1 and little of x0 is left.
+    x = (1 - shift) * p.x0 + shift * (p.x0 + p.res) + kept * p.eps
     return x if z is None else x + std * z
 
 

@@ -1,0 +1,1 @@
+"""Models of other programs to model folders and back, one file a source."""

@@ -154,7 +154,7 @@ def test_an_eta_that_the_sampler_does_not_take(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "size", "wanted"), [(1, (4, 6), (4, 6)), (5, (4, 4), (10, 16)), (4, (2, 8), (10, 8))]
+    ("count", "size", "wanted"), [(1, (4, 6), (4, 6)), (5, (4, 4), (10, 16)), (4, (2, 8), (14, 8))]
 )
 def test_a_sheet_holds_every_picture(count, size, wanted):
     pictures = [torch.full((1, 3, *size), i / 10) for i in range(count)]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from restorer.cli import degrade, doctor, generate, models, output, restore, train
+from restorer.cli import convert_ddim, degrade, doctor, generate, models, output, restore, train
 from restorer.cli.screens import SETTINGS, Commands, Root, Screen
 from restorer.entry import TASKS
 
@@ -58,6 +58,7 @@ for task, alias in restore.aliases.items():
     )(alias)
 app.command("generate", cls=Screen, epilog=generate.EXAMPLES)(generate.generate)
 app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
+app.command("convert-ddim", cls=Screen, epilog=convert_ddim.EXAMPLES)(convert_ddim.convert_ddim)
 app.command("train", cls=Screen, epilog=train.EXAMPLES)(train.train)
 app.command("doctor", cls=Screen, epilog=doctor.EXAMPLES)(doctor.doctor)
 

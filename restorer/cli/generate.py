@@ -27,7 +27,7 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-Place = Annotated[str, typer.Argument(metavar="[OUTPUT]", help="Folder, or the name of a single picture.")]
+Place = Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder, or the name of a single picture.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -39,6 +39,9 @@ Model = Annotated[
     ),
 ]
 Samples = Annotated[int, typer.Option("--samples", min=1, help="How many pictures.", rich_help_panel=DRAWING)]
+Steps = o.under(DRAWING, o.Steps)
+Eta = o.under(DRAWING, o.Eta)
+Seed = o.under(DRAWING, o.Seed)
 Size = Annotated[
     str | None,
     typer.Option(
@@ -60,14 +63,12 @@ Times = Annotated[
 ]
 BatchSize = Annotated[
     int,
-    typer.Option("--batch-size", "-b", min=1, help="So many at once; changes no picture.", rich_help_panel=o.COMPUTE),
+    typer.Option("--batch-size", "-b", min=1, help="At once; in fp32 it changes no bit.", rich_help_panel=o.COMPUTE),
 ]
 Sheet = Annotated[bool, typer.Option("--grid", help="Also one sheet of all, sheet.png.", rich_help_panel=o.FILES)]
 Trace = Annotated[
     Literal["gif", "frames"] | None,
-    typer.Option(
-        "--trace", help="Also the way of each picture: 0000.gif, or 0000/000.png ...", rich_help_panel=o.FILES
-    ),
+    typer.Option("--trace", help="Also how each came to be: 0000.gif, or 0000/000.png ...", rich_help_panel=o.FILES),
 ]
 Overwrite = Annotated[
     bool,
@@ -83,10 +84,10 @@ def generate(
     model: Model = None,
     samples: Samples = 1,
     size: Size = None,
-    steps: o.Steps = None,
-    eta: o.Eta = None,
+    steps: Steps = None,
+    eta: Eta = None,
     times: Times = None,
-    seed: o.Seed = 0,
+    seed: Seed = 0,
     batch_size: BatchSize = 8,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",

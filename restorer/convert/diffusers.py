@@ -36,6 +36,8 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "timestep_spacing": ("leading",),
     "clip_sample_range": (1.0,),
 }
+# The same for keys that only old files have.
+_DATED: dict[str, tuple[Any, ...]] = {"predict_epsilon": (True,), "tensor_format": ("pt",)}
 # A key of diffusers' scheduler, its default there -> the key of our schedule.
 _OPTIONS: dict[str, tuple[Any, str]] = {
     "num_train_timesteps": (1000, "T"),
@@ -69,9 +71,7 @@ def entry_of(folder: Path) -> tuple[Entry, Path]:
     """
     unet, scheduler = (_part(folder, name) for name in ("unet", "scheduler"))
     if not (unet / CONFIG).exists():
-        raise ModelError(
-            f"{folder}: a diffusers pipeline without a UNet2DModel; only DDPM and DDIM models can be used."
-        )
+        raise ModelError(f"{folder}: a diffusers folder without a UNet2DModel; only DDPM and DDIM models can be used.")
     config = _json(unet / CONFIG)
     _check_class(unet / CONFIG, config, ("UNet2DModel",))
     try:
@@ -138,9 +138,15 @@ def check_writable(entry: Entry) -> None:
 
 
 def write(folder: Path, entry: Entry, net: nn.Module) -> None:
-    """A diffusers folder of a model: DDIMPipeline and UNet2DModel load it. Raises ``UsageError`` as check_writable."""
+    """A diffusers folder of a model: DDIMPipeline and UNet2DModel load it.
+
+    Raises ``UsageError`` as check_writable, and for a folder whose parts would be taken instead.
+    """
     check_writable(entry)
-    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("unet", "scheduler"):
+        if (folder / part).is_dir():
+            raise UsageError(f"{folder} holds another pipeline's {part}; name another folder.")
+    unet = config_of(entry.net, entry.size.trained)
     options = {name: entry.schedule.get(name, default) for _, (default, name) in _OPTIONS.items()}
     scheduler = {
         "_class_name": "DDIMScheduler",
@@ -154,9 +160,10 @@ def write(folder: Path, entry: Entry, net: nn.Module) -> None:
         "unet": ["diffusers", "UNet2DModel"],
     }
     state = {key: value.detach().cpu().contiguous() for key, value in rename_back(net.state_dict()).items()}
+    folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / WEIGHTS[0], save(state, metadata={"format": "pt"}))
     for name, data in (
-        (CONFIG, config_of(entry.net, entry.size.trained)),
+        (CONFIG, unet),
         (SCHEDULER, scheduler),
         (INDEX, index),
     ):
@@ -192,13 +199,14 @@ def _schedule(file: Path) -> tuple[dict[str, Any], str]:
         raise ModelError(f"{file} is missing, without which the model's schedule is unknown; save the whole pipeline.")
     config = _json(file)
     _check_class(file, config, _SCHEDULERS)
+    known = {**_FIXED, **_DATED}
     for key, value in config.items():
         if key.startswith("_") or key in {*_OPTIONS, *_WITHOUT_MEANING, "clip_sample"}:
             continue
-        if key not in _FIXED:
+        if key not in known:
             raise ModelError(f"{file}: unknown key {key!r} for a DDIMScheduler or DDPMScheduler.")
-        if value not in _FIXED[key]:
-            raise ModelError(f"{file}: {key} is {value!r}; only {_FIXED[key][0]!r} can be used.")
+        if value not in known[key]:
+            raise ModelError(f"{file}: {key} is {value!r}; only {known[key][0]!r} can be used.")
     clip = config.get("clip_sample", True)
     if clip not in _CLIP:
         raise ModelError(f"{file}: clip_sample is {clip!r}, neither true nor false.")

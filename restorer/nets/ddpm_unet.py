@@ -9,6 +9,7 @@ pictures put aside on the way down.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -296,8 +297,10 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_of(net: Mapping[str, Any], size: int | None = None) -> dict[str, Any]:
     """The config.json of the ``UNet2DModel`` of a card's ``net`` table; ``size``: the side it was trained on."""
+    defaults = {name: option.default for name, option in inspect.signature(DdpmUNet).parameters.items()}
+    net = {**defaults, **net}
     down = net["attention"]
-    up = net.get("attention_up") or down
+    up = net["attention_up"] or down
     return {
         "_class_name": "UNet2DModel",
         "sample_size": size,

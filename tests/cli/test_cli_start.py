@@ -8,7 +8,7 @@ import time
 import pytest
 
 HEAVY = {"torch", "numpy", "PIL", "safetensors", "tifffile", "huggingface_hub"}
-COMMANDS = ["restore", "derain", "generate", "degrade", "train", "models list", "models info", "doctor"]
+COMMANDS = ["restore", "derain", "generate", "degrade", "convert-ddim", "train", "models list", "models info", "doctor"]
 
 
 def run(started, timeout=60):

@@ -277,28 +277,43 @@ def _stands(picture: _New, order: Order) -> bool:
     """Whether nothing is left to do for it."""
     if order.overwrite or not picture.target.exists():
         return False
-    traced = order.trace is None or _trace_path(picture, order.trace).exists()
-    return traced and same_recipe(images.read_recipe(picture.target), picture.recipe)
+    if order.trace == "gif" and not _trace_path(picture, "gif").exists():
+        return False
+    # The first frame is written last: with it they are all there.
+    if order.trace == "frames" and not _is_of(_trace_path(picture, "frames") / _frame_name(0), picture):
+        return False
+    return _is_of(picture.target, picture)
+
+
+def _is_of(file: Path, picture: _New) -> bool:
+    return same_recipe(images.read_recipe(file), picture.recipe)
 
 
 def _make_room(order: Order, wanted: Sequence[_New]) -> None:
     """The folder, once it is sure that nothing of somebody else's is written over."""
-    for picture in () if order.overwrite else wanted:
-        if picture.target.exists() and not same_recipe(images.read_recipe(picture.target), picture.recipe):
-            raise ImageError(
-                f"{picture.target} is there, made with other settings; use --overwrite, or another OUTPUT."
-            )
-        trace = order.trace and _trace_path(picture, order.trace)
-        if trace and trace.exists():
-            raise ImageError(f"{trace} is there already; use --overwrite, or another OUTPUT.")
-    place = sheet_file(order)
-    if order.sheet and place.exists() and not order.overwrite and images.read_recipe(place) is None:
-        raise ImageError(f"{place} is there and is no sheet of restorer; use --overwrite, or another OUTPUT.")
+    if not order.overwrite:
+        _check_room(order, wanted)
     folder = order.output.parent if _is_file(order.output) else order.output
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImageError(f"{folder}: cannot make this folder: {error.strerror}; choose another OUTPUT.") from error
+
+
+def _check_room(order: Order, wanted: Sequence[_New]) -> None:
+    for picture in wanted:
+        if picture.target.exists() and not _is_of(picture.target, picture):
+            raise ImageError(
+                f"{picture.target} is there, made with other settings; use --overwrite, or another OUTPUT."
+            )
+        trace = order.trace and _trace_path(picture, order.trace)
+        # What an interrupted run left of the frames is ours.
+        ours = trace and trace.is_dir() and all(_is_of(file, picture) for file in trace.iterdir())
+        if trace and trace.exists() and not ours:
+            raise ImageError(f"{trace} is there already; use --overwrite, or another OUTPUT.")
+    place = sheet_file(order)
+    if order.sheet and place.exists() and "samples" not in (images.read_recipe(place) or {}):
+        raise ImageError(f"{place} is there and is no sheet of restorer; use --overwrite, or another OUTPUT.")
 
 
 def _batch(restorer: Restorer, batch: Sequence[_New], order: Order, tell: Callable[[Batch, int], None]) -> list[Drawn]:
@@ -322,8 +337,15 @@ def _write_trace(frames: Sequence[Tensor], picture: _New, kind: str | None) -> N
     elif kind == "frames":
         folder = _trace_path(picture, kind)
         folder.mkdir(exist_ok=True)
-        for i, frame in enumerate(frames):
-            images.write(images.Picture(frame.contiguous()), folder / f"{i:03d}.png", recipe=picture.recipe)
+        for i, frame in reversed(list(enumerate(frames))):
+            images.write(images.Picture(frame.contiguous()), folder / _frame_name(i), recipe=picture.recipe)
+        for file in folder.glob("[0-9][0-9][0-9].png"):
+            if int(file.stem) >= len(frames):  # of a longer way that is overwritten
+                file.unlink()
+
+
+def _frame_name(i: int) -> str:
+    return f"{i:03d}.png"
 
 
 def _record(

@@ -105,6 +105,8 @@ class Restorer:
         from restorer.generate import checked_size, draw
 
         self.check_generates()
+        if samples < 0 or batch_size < 1:
+            raise UsageError(f"samples must be 0 or more and batch_size at least 1, not {samples} and {batch_size}.")
         settings = self.settled(Settings(steps, eta, seed, times))
         width, height = checked_size(self, size)
         for first in range(seed, seed + samples, batch_size):

@@ -130,6 +130,13 @@ def test_sizes_that_the_net_cannot_draw(prior, size, words):
         next(prior.generate(size=size))
 
 
+def test_numbers_of_pictures_that_cannot_be(prior):
+    assert list(prior.generate(0)) == []
+    for words in ({"samples": -1}, {"batch_size": 0}):
+        with pytest.raises(UsageError, match="samples must be 0 or more and batch_size at least 1"):
+            next(prior.generate(**words))
+
+
 def test_a_card_without_a_size_wants_one(tmp_path):
     folder = toy_model(tmp_path / "prior", state=toy_net(in_channels=3).state_dict(), **{**PRIOR, "size": {}})
     model = Restorer.from_pretrained(str(folder), device="cpu", dtype="fp32")
@@ -231,6 +238,16 @@ def test_traces(here, prior, trace):
         assert torch.equal(images.read(here / "out/0001/002.png").pixels, images.read(here / "out/0001.png").pixels)
 
 
+def test_frames_that_an_interrupt_left_are_completed_and_those_of_a_longer_way_go(here, prior):
+    go(prior, samples=1, trace="frames", settings=Settings(4))
+    frames = here / "out/0000"
+    (frames / "000.png").unlink()
+    assert [record.status for record in go(prior, samples=1, trace="frames", settings=Settings(4))] == ["done"]
+    assert len(list(frames.iterdir())) == 5
+    go(prior, samples=1, trace="frames", settings=Settings(2), overwrite=True)
+    assert sorted(file.name for file in frames.iterdir()) == ["000.png", "001.png", "002.png"]
+
+
 def picture_made_otherwise(here):
     Image.new("RGB", (4, 4)).save(here / "out/0001.png")
 
@@ -241,6 +258,13 @@ def a_sheet_of_others(here):
 
 def an_animation_of_others(here):
     Image.new("RGB", (4, 4)).save(here / "out/0002.gif")
+
+
+def test_frames_of_others_are_not_written_over(here, prior):
+    (here / "out/0000").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(here / "out/0000/000.png")
+    with pytest.raises(ImageError, match="0000 is there already; use --overwrite"):
+        go(prior, trace="frames")
 
 
 @pytest.mark.parametrize("make", [picture_made_otherwise, a_sheet_of_others, an_animation_of_others])

@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 CARD_VERSION = 1
 
+GENERATE = "generate"
+"""The task of models that draw pictures from noise alone: their y is 0 in the net's range."""
+
 TASKS: dict[str, str] = {
     "derain": "derained",
     "dehaze": "dehazed",
@@ -30,12 +33,9 @@ TASKS: dict[str, str] = {
     "inpaint": "inpainted",
     "colorize": "colorized",
     "translate": "translated",
-    "generate": "generated",
+    GENERATE: "generated",
 }
 """Task -> the participle that names its outputs: photo_derained.jpg."""
-
-GENERATE = "generate"
-"""The task of models that draw pictures from noise alone: their y is 0 in the net's range."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Predict:
 
 @dataclass(frozen=True)
 class Sample:
-    """How the model draws unless told otherwise.
+    """How the model draws unless told otherwise: keys of SAMPLERS and (``times``) GRIDS.
 
     ``start``: size of the noise at the start, where it is not the schedule's at T.
     """
@@ -64,6 +64,7 @@ class Sample:
     sampler: str
     steps: int
     eta: float = 0.0
+    times: str = "rddm"
     start: float | None = None
 
     def __post_init__(self) -> None:

@@ -13,9 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from restorer.convert.diffusers import entry_of, is_diffusers, read_state
 from restorer.device import is_out_of_memory
 from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
-from restorer.diffusion.samplers import SAMPLERS
+from restorer.diffusion.samplers import GRIDS, SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES, Schedule
 from restorer.entry import Entry, embedded, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
@@ -25,15 +26,21 @@ CARD = "config.json"
 
 
 class Found(NamedTuple):
-    """A model on this machine: its card, its weights' file, and the sha256 that was checked."""
+    """A model on this machine: its card, its weights' file, and the sha256 that was checked.
+
+    ``read``: weights of another program's making are read by this, (file, card) -> state dict.
+    """
 
     entry: Entry
     weights: Path
     sha256: str
+    read: Callable[[Path, Entry], dict[str, Tensor]] | None = None
 
 
 def find(model: str) -> Found:
-    """What ``-m`` names: a model that comes with restorer, a model folder, or a .safetensors file with its card inside.
+    """What ``-m`` names: a model that comes with restorer, a folder (of ours or of diffusers), or a .safetensors file.
+
+    A file has its card inside.
 
     Raises ``ModelError`` when there is none, or when the weights are not those of the card.
     """
@@ -42,6 +49,8 @@ def find(model: str) -> Found:
         path = embedded()[model]
     if path.suffix == ".safetensors":
         return _found(card_inside(path), path)
+    if is_diffusers(path):
+        return _found(*entry_of(path))._replace(read=read_state)
     if path.is_dir():
         entry = read_entry(path / CARD)
         if entry.weights is None:
@@ -128,6 +137,7 @@ def check_names(entry: Entry) -> None:
         ("time", entry.predict.time, TIMES),
         ("clip", entry.predict.clip, CLIPS),
         ("sampler", entry.sample.sampler, SAMPLERS),
+        ("times", entry.sample.times, GRIDS),
     ):
         if name not in table:
             raise unknown(kind, name, list(table))
@@ -145,7 +155,7 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
             net = build_net(entry.net)
             _check_sizes(net, entry)
         schedule = build_schedule(entry.schedule)
-        state = read_weights(found.weights, device, dtype)
+        state = _state(found, device, dtype)
         net.load_state_dict(state, assign=True)
     except (UsageError, RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
@@ -153,6 +163,12 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
         raise ModelError(f"Model {entry.name!r} cannot be loaded: {error}") from error
     net = net.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return denoiser(net, schedule, entry, dtype)
+
+
+def _state(found: Found, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    if found.read is None:
+        return read_weights(found.weights, device, dtype)
+    return {key: value.to(device, dtype) for key, value in found.read(found.weights, found.entry).items()}
 
 
 def _check_sizes(net: nn.Module, entry: Entry) -> None:

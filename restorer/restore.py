@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -14,9 +14,9 @@ from torch import Tensor
 from restorer import __version__
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
-from restorer.diffusion.samplers import SAMPLERS, State, time_grid
+from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
 from restorer.entry import GENERATE, Entry, default_model
-from restorer.errors import ImageError, UsageError
+from restorer.errors import ImageError, UsageError, unknown
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
 
@@ -28,11 +28,12 @@ Image = TypeVar("Image")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to restore one picture; what is None comes from the model's card."""
+    """How to make one picture; what is None comes from the model's card. ``times``: a key of GRIDS."""
 
     steps: int | None = None
     eta: float | None = None
     seed: int = 0
+    times: str | None = None
 
 
 @dataclass(eq=False)
@@ -110,17 +111,46 @@ class Restorer:
         """Raise ``UsageError`` for a model that restores no picture, or whose need of a mask is not what there is."""
         name = self.entry.name
         if self.entry.task == GENERATE:
-            raise UsageError(f"Model {name!r} draws new pictures from noise; it restores none. Use another --model.")
+            raise UsageError(f"Model {name!r} draws new pictures, from no input; use restorer generate.")
         if masked and not self.takes_mask:
             raise UsageError(f"Model {name!r} takes no mask; leave out --mask, or use a model that is shown one.")
         if self.takes_mask and not masked:
             raise UsageError(f"Model {name!r} needs a mask, white where the picture is damaged: --mask FILE or FOLDER.")
+
+    def generate(
+        self,
+        samples: int = 1,
+        *,
+        size: tuple[int, int] | None = None,
+        steps: int | None = None,
+        eta: float | None = None,
+        seed: int = 0,
+        times: str | None = None,
+        batch_size: int = 8,
+    ) -> Iterator[Tensor]:
+        """New pictures, each float32 (1, 3, H, W), RGB in [0, 1], on the CPU; the i-th has the seed ``seed`` + i.
+
+        ``size``: (width, height), by default what the model was trained on; the others are those of ``__call__``.
+        Raises ``UsageError``, ``ImageError`` or ``DeviceError``.
+        """
+        from restorer.generate import checked_size, draw
+
+        self.check_generates()
+        if samples < 0 or batch_size < 1:
+            raise UsageError(f"samples must be 0 or more and batch_size at least 1, not {samples} and {batch_size}.")
+        settings = self.settled(Settings(steps, eta, seed, times))
+        width, height = checked_size(self, size)
+        for first in range(seed, seed + samples, batch_size):
+            seeds = range(first, min(first + batch_size, seed + samples))
+            for drawn in draw(self, seeds, settings, size=(width, height)):
+                yield drawn.pixels
 
     def settled(self, settings: Settings) -> Settings:
         """The settings with the card's values filled in. Raises ``UsageError`` for one out of range."""
         sample = self.entry.sample
         steps = sample.steps if settings.steps is None else settings.steps
         eta = sample.eta if settings.eta is None else settings.eta
+        times = sample.times if settings.times is None else settings.times
         longest = self.denoiser.schedule.T
         if not 1 <= steps <= longest:
             raise UsageError(f"steps must be from 1 to {longest}, the length of the model's schedule; not {steps}.")
@@ -128,7 +158,9 @@ class Restorer:
             raise UsageError(f"eta must be from 0 (no fresh noise) to 1 (ancestral), not {eta}.")
         if not 0 <= settings.seed < 2**63:
             raise UsageError(f"seed must be from 0 to 2^63 - 1, not {settings.seed}.")
-        return Settings(steps, eta, settings.seed)
+        if times not in GRIDS:
+            raise unknown("times", times, list(GRIDS))
+        return replace(settings, steps=steps, eta=eta, times=times)
 
     def recipe(self, settings: Settings) -> dict[str, Any]:
         """What makes the picture: enough to make it again."""
@@ -141,9 +173,22 @@ class Restorer:
             "sampler": self.entry.sample.sampler,
             "steps": settings.steps,
             "eta": settings.eta,
+            "times": settings.times,
             "seed": settings.seed,
             "dtype": dtype_name(self.denoiser.dtype),
         }
+
+    def check_generates(self) -> None:
+        """Raises ``UsageError`` for a model that needs a picture to restore."""
+        if self.entry.task != GENERATE:
+            raise UsageError(
+                f"Model {self.entry.name!r} is for {self.entry.task}, not for new pictures; use restorer restore."
+            )
+
+    def exact(self) -> Denoiser:
+        """The model in full precision, for what half precision cannot hold; loaded when it is first needed."""
+        self._exact = self._exact or load(self.found, self.device, torch.float32)
+        return self._exact
 
     def restore(
         self,
@@ -175,8 +220,7 @@ class Restorer:
         x0 = self._run(self.denoiser, padded, settings, progress, mask)
         if not x0.isfinite().all() and self.denoiser.dtype != torch.float32:
             # Half precision can overflow on a picture that full precision handles. Progress was told once already.
-            self._exact = self._exact or load(self.found, self.device, torch.float32)
-            x0 = self._run(self._exact, padded, settings, None, mask)
+            x0 = self._run(self.exact(), padded, settings, None, mask)
         if not x0.isfinite().all():
             raise ImageError(f"{self.entry.name} gave values that are no numbers; try other --steps or another model.")
         return x0[..., :height, :width].clamp(0, 1)
@@ -223,8 +267,8 @@ def sample(
 
     y = (lo + (hi - lo) * y).to(device, memory_format=torch.channels_last)
     mask = None if mask is None else mask.to(device, memory_format=torch.channels_last)
-    x = y + (float(schedule.sigma[-1]) if start is None else start) * randn_like(y)
-    times = time_grid(schedule.T, settings.steps)
+    times = GRIDS[settings.times or "rddm"](schedule.T, settings.steps)
+    x = y + (float(schedule.sigma[times[0]]) if start is None else start) * randn_like(y)
     try:
         states = SAMPLERS[sampler](
             lambda x, t: denoiser(x, t, y, mask), schedule, x, times, eta=settings.eta, randn_like=randn_like

@@ -224,6 +224,7 @@ def test_tensors_that_do_not_fit_the_net_are_named(tmp_path, change, words):
         ({"predict": {"clip": "offical"}}, "Unknown clip 'offical'; did you mean 'official'?"),
         ({"predict": {"input": ["x", "z"]}}, "Unknown input 'z'; known: mask, x, y."),
         ({"sample": {"sampler": "rdm"}}, "Unknown sampler 'rdm'; did you mean 'rddm'?"),
+        ({"sample": {"times": "leadin"}}, "Unknown times 'leadin'; did you mean 'leading'?"),
     ],
 )
 def test_a_card_whose_words_are_in_no_table_cannot_be_loaded(tmp_path, changes, words):
@@ -251,7 +252,7 @@ def test_a_card_whose_sizes_are_not_those_of_the_net_cannot_be_loaded(tmp_path, 
 
 
 def test_what_a_builder_is_not_told_is_named():
-    with pytest.raises(UsageError, match="Unknown net arch 'None'; known: plain_unet"):
+    with pytest.raises(UsageError, match="Unknown net arch 'None'; known: ddpm_unet, plain_unet"):
         build_net({})
     with pytest.raises(UsageError, match="Unknown schedule kind 'None'; known: "):
         build_schedule({})

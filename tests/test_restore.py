@@ -16,7 +16,7 @@ from toy import MULTIPLE, toy_model, toy_net
 import restorer
 from restorer import entry as entry_module
 from restorer import restore as module
-from restorer.diffusion.samplers import SAMPLERS, time_grid
+from restorer.diffusion.samplers import SAMPLERS, leading_grid, time_grid
 from restorer.errors import DeviceError, ImageError, ModelError, UsageError
 from restorer.load import denoiser, find
 from restorer.restore import Restorer, Settings, pad, sample
@@ -184,11 +184,15 @@ def test_the_start_is_y_with_the_noise_of_the_schedule(model):
 
 def test_what_is_not_set_comes_from_the_card(tmp_path):
     restorer = restorer_of(tmp_path / "toy", sample={"steps": 7, "eta": 0.5})
-    assert restorer.settled(Settings()) == Settings(7, 0.5, 0)
-    assert restorer.settled(Settings(eta=0.0, steps=1, seed=4)) == Settings(1, 0.0, 4)
+    assert restorer.settled(Settings()) == Settings(7, 0.5, 0, "rddm")
+    assert restorer.settled(Settings(eta=0.0, steps=1, seed=4)) == Settings(1, 0.0, 4, "rddm")
     times = []
     restorer.restore(picture(), Settings(), progress=lambda state: times.append(state.t))
     assert times == time_grid(100, 7)[1:]
+
+    times.clear()
+    restorer.restore(picture(), Settings(times="leading"), progress=lambda state: times.append(state.t))
+    assert times == leading_grid(100, 7)[1:]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +205,7 @@ def test_what_is_not_set_comes_from_the_card(tmp_path):
         (Settings(eta=math.nan), "eta must be from 0 .* not nan"),
         (Settings(seed=-1), r"seed must be from 0 to 2\^63 - 1, not -1"),
         (Settings(seed=2**64), r"seed must be from 0 to 2\^63 - 1, not 18446744073709551616"),
+        (Settings(times="leadin"), "Unknown times 'leadin'; did you mean 'leading'"),
     ],
 )
 def test_settings_out_of_range_are_named(model, settings, words):
@@ -219,11 +224,12 @@ def test_the_recipe_is_enough_to_make_the_picture_again_and_tells_no_path(model)
         "sampler": "rddm",
         "steps": 3,
         "eta": 0.0,
+        "times": "rddm",
         "seed": 2,
         "dtype": "fp32",
     }
     assert str(model.found.weights.parent) not in json.dumps(recipe)
-    again = Settings(recipe["steps"], recipe["eta"], recipe["seed"])
+    again = Settings(recipe["steps"], recipe["eta"], recipe["seed"], recipe["times"])
     assert torch.equal(model.restore(picture(), again), model.restore(picture(), Settings(seed=2)))
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from restorer.cli import convert, degrade, doctor, models, output, restore, train
+from restorer.cli import convert, convert_ddim, degrade, doctor, generate, models, output, restore, train
 from restorer.cli.screens import SETTINGS, Commands, Root, Screen
 
 
@@ -55,7 +55,9 @@ for task, alias in restore.aliases.items():
         help=f"{restore.HELP[task]}: `restore --task {task}`.",
         epilog=restore.examples(task),
     )(alias)
+app.command("generate", cls=Screen, epilog=generate.EXAMPLES)(generate.generate)
 app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
+app.command("convert-ddim", cls=Screen, epilog=convert_ddim.EXAMPLES)(convert_ddim.convert_ddim)
 app.command("train", cls=Screen, epilog=train.EXAMPLES)(train.train)
 app.command("doctor", cls=Screen, epilog=doctor.EXAMPLES)(doctor.doctor)
 

@@ -95,8 +95,8 @@ def convert(
     verbose: o.Verbose = 0,
 ) -> None:
     """Turn an official checkpoint into a model folder. What the file does not say, a preset or options must."""
-    from restorer.convert import Wishes
-    from restorer.convert import convert as run
+    from restorer.convert.official import Wishes
+    from restorer.convert.official import convert as run
     from restorer.device import DTYPES
     from restorer.entry import card
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from copy import copy
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -48,6 +49,14 @@ def settle_exists(exists: str, overwrite: bool) -> str:
     if overwrite and exists in ("rename", "error"):
         raise typer.BadParameter(f"--overwrite and --exists {exists} disagree; give one of them.")
     return "overwrite" if overwrite else exists
+
+
+def under(panel: str, option: Any) -> Any:
+    """The same option in another group of the help."""
+    kind, info = get_args(option)
+    moved = copy(info)
+    moved.rich_help_panel = panel
+    return Annotated[kind, moved]
 
 
 Inputs = Annotated[

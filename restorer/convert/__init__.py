@@ -1,70 +1,9 @@
-"""Official checkpoints -> model folders, one file a source.
+"""Models of other programs -> model folders, and back.
 
+official.py       the way of every official checkpoint: read, check, write whole or not at all
 checkpoints.py    reading a foreign file without running what is in it
 wishes.py         what the user says of a file, what comes of a conversion
-rddm.py           RDDM's official trainer files
-rddm_presets.py   what its experiments are
-rddm_buffers.py   its schedules
+rddm.py           RDDM's official trainer files; rddm_presets.py: its experiments, rddm_buffers.py: its schedules
+diffusers.py      folders of diffusers' UNet2DModel, which also run as they are
+ddim.py           DDIM to RDDM's form and back
 """
-
-from __future__ import annotations
-
-import shutil
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-
-import torch
-
-from restorer.convert import rddm
-from restorer.convert.wishes import Converted, Wishes
-from restorer.errors import UsageError, unknown
-from restorer.load import find, load
-from restorer.train.checkpoint import save_model
-
-__all__ = ["SOURCES", "Converted", "Wishes", "convert"]
-
-
-def convert(
-    source: str,
-    checkpoint: Path,
-    folder: Path,
-    wishes: Wishes,
-    *,
-    overwrite: bool = False,
-    dtype: torch.dtype | None = None,
-) -> Converted:
-    """Write the model folder of a foreign checkpoint. ``dtype`` of the weights: None keeps the file's own.
-
-    The folder appears whole, after the model in it was loaded once, or not at all. ``overwrite`` replaces the model in
-    a folder that has content; other files in it stay. Raises ``ModelError`` when the file is not what it should be,
-    ``UsageError`` when more must be said of it, or when the folder may not be written.
-    """
-    if source not in SOURCES:
-        raise unknown("source", source, list(SOURCES))
-    _check_folder(folder, overwrite)
-    made = SOURCES[source](checkpoint, replace(wishes, name=wishes.name or folder.resolve().name))
-    unfinished = folder.parent / f".{folder.resolve().name}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        entry = save_model(unfinished, made.entry, made.net, dtype or made.dtype)
-        load(find(str(unfinished)), torch.device("cpu"), torch.float32)
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in unfinished.iterdir():
-            file.replace(folder / file.name)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written: {error.strerror}; choose another --output.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return replace(made, entry=entry)
-
-
-def _check_folder(folder: Path, overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; a model is a folder: choose another --output.")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise UsageError(f"{folder} has content already; use -y to replace the model in it, or another --output.")
-
-
-SOURCES: dict[str, Callable[[Path, Wishes], Converted]] = {"rddm": rddm.convert}
-"""``--from`` -> what reads the file."""

@@ -59,6 +59,19 @@ def x0_step(schedule: Schedule, x: Tensor, p: Prediction, t: int, s: int, std: f
     return x if z is None else x + std * z
 
 
+def rebuild_step(schedule: Schedule, x: Tensor, p: Prediction, t: int, s: int, std: float, z: Tensor | None) -> Tensor:
+    """x_s of what was predicted alone: equal to ``step`` unless the prediction was clipped. [DDIM] eq. 12
+
+    Where x0 was clipped and eps was not made anew, as in diffusers, ``step`` keeps the (1 - shift_t)(x0 - clipped) that
+    is lost here: x_t holds it.
+    """
+    kept = max(_at(schedule.sigma, s) ** 2 - std**2, 0.0) ** 0.5
+    shift = _at(schedule.shift, s)
+    # Not x0 + shift res, which loses digits where shift is nearly 1 and little of x0 is left.
+    x = (1 - shift) * p.x0 + shift * (p.x0 + p.res) + kept * p.eps
+    return x if z is None else x + std * z
+
+
 def rddm_std(schedule: Schedule, t: int, s: int) -> float:
     """Std of q(x_s | x_t, x0, res): the residual is held. [RDDM] eq. 12 with eta = 1"""
     sigma_t, sigma_s = _at(schedule.sigma, t), _at(schedule.sigma, s)
@@ -126,7 +139,27 @@ def ddim(
     eta: float = 0.0,
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
-    """[DDIM] sampling; eta multiplies the *standard deviation* of fresh noise: 0 deterministic, 1 DDPM."""
+    """[DDIM] sampling, as diffusers' ``DDIMScheduler`` does it, clipped or not.
+
+    eta multiplies the *standard deviation* of fresh noise: 0 deterministic, 1 DDPM.
+    """
+    return _sample(predict, schedule, x, times, lambda t, s: eta * ddim_std(schedule, t, s), randn_like, rebuild_step)
+
+
+def rddm_ddim(
+    predict: Predict,
+    schedule: Schedule,
+    x: Tensor,
+    times: Sequence[int],
+    *,
+    eta: float = 0.0,
+    randn_like: RandnLike = torch.randn_like,
+) -> Iterator[State]:
+    """[RDDM] steps with [DDIM]'s fresh noise: a DDIM model in RDDM's form, official experiment 1.
+
+    eta multiplies the *standard deviation* of fresh noise: 0 deterministic, 1 DDPM. Equal to ``ddim`` unless the
+    prediction was clipped.
+    """
     return _sample(predict, schedule, x, times, lambda t, s: eta * ddim_std(schedule, t, s), randn_like)
 
 
@@ -233,9 +266,24 @@ def time_grid(T: int, steps: int) -> list[int]:
 
     The official grid counts from -1 to T - 1 in float32 and truncates toward zero; ours is one higher.
     """
+    _check_steps(T, steps)
+    return [int(time) + 1 for time in torch.linspace(-1, T - 1, steps + 1).flip(0)]
+
+
+def leading_grid(T: int, steps: int) -> list[int]:
+    """``steps`` + 1 falling times to 0: diffusers' "leading" grid, each time one higher.
+
+    With jump = T // steps diffusers counts (steps - 1) jump, ..., jump, 0: the first time lies below T by a jump or
+    more, and the last step is a short one.
+    """
+    _check_steps(T, steps)
+    jump = T // steps
+    return [*range((steps - 1) * jump + 1, 0, -jump), 0]
+
+
+def _check_steps(T: int, steps: int) -> None:
     if not 1 <= steps <= T:
         raise ValueError(f"steps must be from 1 to {T}, not {steps}.")
-    return [int(time) + 1 for time in torch.linspace(-1, T - 1, steps + 1).flip(0)]
 
 
 def _at(table: Tensor, t: int) -> float:
@@ -247,7 +295,11 @@ SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
     "rddm-x-start": rddm_x_start,
     "rddm-ancestral": rddm_ancestral,
     "ddim": ddim,
+    "rddm-ddim": rddm_ddim,
     "rddm-two-phase": rddm_two_phase,
     "rddm-residual-first": rddm_residual_first,
     "rddm-noise-first": rddm_noise_first,
 }
+
+GRIDS: dict[str, Callable[[int, int], list[int]]] = {"rddm": time_grid, "leading": leading_grid}
+"""The times of a run by name: official RDDM's, and that of DDIM as diffusers has it."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from restorer.nets.ddpm_unet import DdpmUNet
 from restorer.nets.plain_unet import PlainUNet
 from restorer.nets.rddm_unet import RddmUNet, SharedRddmUNet, TwoRddmUNets
 
@@ -14,4 +15,5 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "rddm_unet": RddmUNet,
     "rddm_unet_two": TwoRddmUNets,
     "rddm_unet_shared": SharedRddmUNet,
+    "ddpm_unet": DdpmUNet,
 }

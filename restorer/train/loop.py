@@ -179,7 +179,7 @@ def _score(
     device: torch.device,
 ) -> float:
     """Mean PSNR in dB of the EMA weights at the card's own settings."""
-    settings = Settings(entry.sample.steps, entry.sample.eta, seed=0)
+    settings = Settings(entry.sample.steps, entry.sample.eta, seed=0, times=entry.sample.times)
     lo, hi = teacher.bounds
     total = 0.0
     for x0, y in validation:

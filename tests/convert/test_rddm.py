@@ -9,7 +9,7 @@ from official_rddm import SHAPE, SHOWN, draw, official_state, wave
 from official_trainer import LAYOUTS, Layout, buffers, derived, model_state, official_picture, random_state, trainer
 
 from restorer import Restorer
-from restorer.convert import SOURCES, Wishes, convert
+from restorer.convert.official import SOURCES, Wishes, convert
 from restorer.convert.rddm import OBJECTIVES
 from restorer.convert.rddm_buffers import schedule_of
 from restorer.convert.rddm_presets import PRESETS

@@ -10,6 +10,7 @@ from restorer.diffusion.samplers import (
     ddim,
     rddm,
     rddm_ancestral,
+    rddm_ddim,
     rddm_noise_first,
     rddm_residual_first,
     rddm_two_phase,
@@ -213,7 +214,10 @@ def test_the_released_two_phases_add_noise_in_both():
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 @pytest.mark.parametrize("steps", [5, 10, 20, 100])
 def test_a_ddim_model_goes_the_same_way_in_either_form(steps, eta):
-    """Equal where nothing is clipped, or eps is made anew of what was; else sqrt(alpha_bar) (x0 - clipped) off."""
+    """RDDM's step is DDIM's where nothing is clipped, or eps is made anew of what was.
+
+    Else it is sqrt(alpha_bar) (x0 - clipped) off, while ``ddim`` still is what DDIM's paper and diffusers do.
+    """
     schedule = vp_schedule()
     _, _, x, z = pictures()
     jump = 1000 // steps
@@ -227,15 +231,16 @@ def test_a_ddim_model_goes_the_same_way_in_either_form(steps, eta):
         def textbook(x0, eps, p_next=p_next, std=std):
             return p_next**0.5 * x0 + (1 - p_next - std**2) ** 0.5 * eps + std * z
 
-        def ours(x0, eps, x=x, t=t, s=s):
+        def ours(x0, eps, sampler=rddm_ddim, x=x, t=t, s=s):
             truth = Prediction(x0, -x0, eps)
-            return next(ddim(lambda x, t: truth, schedule, x, [t, s, 0], eta=eta, randn_like=lambda x: z)).x
+            return next(sampler(lambda x, t: truth, schedule, x, [t, s, 0], eta=eta, randn_like=lambda x: z)).x
 
         anew = (x - p**0.5 * cut) / (1 - p) ** 0.5
         scale = 1e-11 * (1 + x0.abs().max())
         assert (ours(x0, eps) - textbook(x0, eps)).abs().max() < scale
         assert (ours(cut, anew) - textbook(cut, anew)).abs().max() < scale
         assert (ours(cut, eps) - textbook(cut, eps) - p**0.5 * (x0 - cut)).abs().max() < scale
+        assert (ours(cut, eps, ddim) - textbook(cut, eps)).abs().max() < scale
         x = textbook(cut, eps)
 
 

@@ -4,9 +4,10 @@ from itertools import pairwise, product
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
 from restorer.diffusion.predict import Prediction
-from restorer.diffusion.samplers import SAMPLERS, ddim, ddim_std, rddm, rddm_std, step, time_grid
+from restorer.diffusion.samplers import GRIDS, SAMPLERS, ddim, ddim_std, rddm, rddm_std, step, time_grid
 from restorer.diffusion.schedule import diffuse, rddm_schedule, vp_schedule
 
 SCHEDULES = {
@@ -18,7 +19,8 @@ SCHEDULES = {
     "vp cosine": vp_schedule(100, beta="squaredcos_cap_v2"),
 }
 STDS = {"0": lambda schedule, t, s: 0.0, "rddm": rddm_std, "ddim": ddim_std}
-TOGETHER = {name: SAMPLERS[name] for name in ("rddm", "rddm-x-start", "ddim")}  # residual and noise at once, at any eta
+# Residual and noise at once, at any eta.
+TOGETHER = {name: SAMPLERS[name] for name in ("rddm", "rddm-x-start", "ddim", "rddm-ddim")}
 JUMPS = [(100, 99), (100, 50), (100, 1), (51, 50), (50, 10), (2, 1)]
 ETAS = [0.0, 0.5, 1.0]
 SHAPE = (2, 3, 4, 5)
@@ -253,19 +255,29 @@ def test_time_grids_are_the_official_ones_counted_from_0(steps, official):
     assert time_grid(1000, steps) == [t + 1 for t in official]
 
 
+@pytest.mark.parametrize("steps", [1, 5, 10, 15, 20, 100, 999, 1000])
+def test_the_leading_grid_is_that_of_diffusers_counted_from_0(steps):
+    theirs = DDIMScheduler(num_train_timesteps=1000, timestep_spacing="leading")
+    theirs.set_timesteps(steps)
+    assert GRIDS["leading"](1000, steps) == [*(theirs.timesteps + 1).tolist(), 0]
+
+
 @pytest.mark.parametrize("T", [1, 2, 7, 100, 256, 1000])
-def test_every_grid_falls_from_the_start_to_the_clean_picture(T):
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_grid_falls_from_the_start_to_the_clean_picture(T, grid):
     for steps in range(1, T + 1):
-        times = time_grid(T, steps)
+        times = GRIDS[grid](T, steps)
         assert len(times) == steps + 1
-        assert (times[0], times[-1]) == (T, 0)
+        assert times[-1] == 0
+        assert times[0] == T if grid == "rddm" else times[0] <= T
         assert all(t > s for t, s in pairwise(times))
 
 
 @pytest.mark.parametrize("steps", [-1, 0, 101])
-def test_no_grid_for_steps_outside_the_schedule(steps):
+@pytest.mark.parametrize("grid", GRIDS)
+def test_no_grid_for_steps_outside_the_schedule(steps, grid):
     with pytest.raises(ValueError, match=f"steps must be from 1 to 100, not {steps}"):
-        time_grid(100, steps)
+        GRIDS[grid](100, steps)
 
 
 @pytest.mark.parametrize(("t", "s"), JUMPS)

@@ -7,7 +7,10 @@ import shlex
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from official_trainer import LAYOUTS, trainer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -17,6 +20,7 @@ COMMANDS = [
     for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
 ]
+BLOCKS = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",), "layers_per_block": 1}
 SMALL = ["--max-steps", "1", "-b", "1", "--patch-size", "16", "--workers", "0"]
 """Training to the end would take days; a step shows that the command is right."""
 
@@ -36,6 +40,9 @@ def desk(tmp_path, monkeypatch, toy):
         picture(tmp_path / name)
     for name in ("budgie/roman-colosseum.jpg", "gb82/dog-lossless.jpg"):
         picture(tmp_path / "data" / "train_clean" / name)
+    torch.save(trainer(LAYOUTS["raindrop"]), tmp_path / "model-120.pt")
+    net = UNet2DModel(sample_size=8, block_out_channels=(8,), norm_num_groups=4, **BLOCKS)
+    DDIMPipeline(net, DDIMScheduler()).save_pretrained(tmp_path / "my-ddpm")
     (tmp_path / "my-model").symlink_to(toy)
     (tmp_path / "models").symlink_to(ROOT / "models")
     (tmp_path / "runs" / "rain").mkdir(parents=True)

@@ -39,6 +39,17 @@ def test_a_converted_model_restores(here, convert, draw, cli):
     assert cli("models", "info", "made", model=False).stdout.splitlines()[1].split() == ["task", "deshadow"]
 
 
+@pytest.mark.parametrize("preset", ["celeba64", "celeba64-path"])
+def test_a_converted_model_draws(here, convert, cli, preset):
+    torch.save(trainer(LAYOUTS[preset]), "model.pt")
+    assert convert(preset=preset).exit_code == 0
+    words = ["--samples", "2", "--size", "16x16", "--steps", "3", "-d", "cpu", "--dtype", "fp32"]
+    drawn = cli("generate", "new", "-m", "made", *words, model=False)
+    assert drawn.stdout.splitlines() == ["new/0000.png", "new/0001.png"]
+    assert Path("new/0000.png").read_bytes() != Path("new/0001.png").read_bytes()
+    assert cli("restore", "new", "-m", "made", model=False).exit_code == 2
+
+
 def test_json_and_quiet(here, convert):
     torch.save(trainer(Layout()), "model.pt")
     told = json.loads(convert("--json", "--name", "drops", "--license", "MIT", "--steps", "3").stdout)

@@ -183,7 +183,7 @@ class _Bench:
         self.progress(job, 0)
         data = self._read(job)
         mask = None if self.files.mask is None else read_mask(self.files.mask, job)
-        recipe = self._recipe(job, data, mask)
+        recipe = self._recipe(data, mask)
         job, standing = self._look(job, recipe)
         if standing:
             return self._record(job, standing)
@@ -211,11 +211,10 @@ class _Bench:
         except ImageError as error:
             raise InputError(str(error)) from error
 
-    def _recipe(self, job: Job, data: bytes, mask: Mask | None) -> dict[str, Any]:
-        """Everything that makes this output; no folders in it, since pictures are passed on."""
-        name = STREAM if job.source is None else job.source.name
+    def _recipe(self, data: bytes, mask: Mask | None) -> dict[str, Any]:
+        """Everything that makes this output. Names are not in it: a picture under another name is the same picture."""
         marked = {} if mask is None else {"mask": mask.sha256}
-        return {**self.work.recipe, **marked, "input": {"name": name, "sha256": hashlib.sha256(data).hexdigest()}}
+        return {**self.work.recipe, **marked, "input": hashlib.sha256(data).hexdigest()}
 
     def _look(self, job: Job, recipe: Mapping[str, Any]) -> tuple[Job, Status | None]:
         """What the output's place says: the job to do, or the status that makes it needless."""
@@ -316,14 +315,12 @@ def _mask_ids(jobs: Sequence[Job], files: Files) -> frozenset[FileId]:
 
 
 def same_recipe(recorded: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
-    """Whether a picture was made as wanted: another version of restorer or name of the input makes no difference."""
+    """Whether a picture was made as wanted: another version of restorer makes no difference."""
     return recorded is not None and _essence(recorded) == _essence(wanted)
 
 
 def _essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    source = recipe.get("input")
-    proof = source.get("sha256") if isinstance(source, Mapping) else None
-    return {key: value for key, value in recipe.items() if key not in ("restorer", "input")} | {"input": proof}
+    return {key: value for key, value in recipe.items() if key != "restorer"}
 
 
 def _decode(data: bytes, job: Job, max_pixels: int) -> images.Picture:

@@ -256,7 +256,7 @@ def test_settings_reach_the_picture_and_its_recipe(here, draw, cli):
     assert [recipe[key] for key in ("task", "model", "steps", "eta", "seed", "dtype")] == [
         *("derain", "toy", 2, 0.5, 7, "fp32")
     ]
-    assert recipe["input"]["name"] == "a.png"
+    assert recipe["input"] == hashlib.sha256(Path("a.png").read_bytes()).hexdigest()
 
 
 def test_a_drawn_seed_is_recorded(here, draw, cli):

@@ -51,5 +51,6 @@ def degrade(
     from restorer.batch import Files, degrading, plan
 
     work = degrading(recipe, strength, seed)
-    files = Files(participle="degraded")
+    # Of a lossy format the best there is (WebP is lossless then): the damage shall be the only damage.
+    files = Files(participle="degraded", quality=100)
     carry_out(plan(words, output, files), lambda: work, files, out)

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from torch import nn
 
 from restorer.nets.ddpm_unet import DdpmUNet
+from restorer.nets.irsde_unet import IrsdeUNet
+from restorer.nets.latent_unet import LatentUNet
+from restorer.nets.nafnet import NafNet
 from restorer.nets.plain_unet import PlainUNet
 from restorer.nets.rddm_unet import RddmUNet, SharedRddmUNet, TwoRddmUNets
 
@@ -16,4 +19,9 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "rddm_unet_two": TwoRddmUNets,
     "rddm_unet_shared": SharedRddmUNet,
     "ddpm_unet": DdpmUNet,
+    "irsde_unet": IrsdeUNet,
+    "nafnet": NafNet,
 }
+
+CODECS: dict[str, Callable[..., nn.Module]] = {"latent_unet": LatentUNet}
+"""Nets between pictures and latents: encode(picture) -> (latent, hidden), decode(latent, hidden) -> picture."""

@@ -54,7 +54,8 @@ def test_output_has_the_sides_of_the_input_at_every_multiple(options, multiple):
 @pytest.mark.parametrize("name", NETS)
 def test_every_net_builds_from_its_defaults_alone(name):
     assert all(p.kind is p.KEYWORD_ONLY for p in inspect.signature(NETS[name]).parameters.values())
-    assert sum(p.numel() for p in NETS[name]().parameters()) > 0
+    with torch.device("meta"):
+        assert sum(p.numel() for p in NETS[name]().parameters()) > 0
 
 
 def test_a_fresh_net_says_nothing_and_hears_no_time():

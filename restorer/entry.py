@@ -110,7 +110,11 @@ class Expect:
 
 @dataclass(frozen=True)
 class Entry:
-    """Everything needed to run a model, and what is known of it. ``net`` and ``schedule`` are checked when built."""
+    """Everything needed to run a model, and what is known of it. ``net`` and ``schedule`` are checked when built.
+
+    ``codec``: the net between pictures and latents, for a model that restores latents; like ``net``. Its weights are in
+    the same file, their names behind ``codec.``.
+    """
 
     name: str
     task: str
@@ -125,11 +129,19 @@ class Entry:
     data: str
     weights: Weights | None = None
     expect: tuple[Expect, ...] = field(default=())
+    codec: Mapping[str, Any] | None = None
     restorer: int = CARD_VERSION
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise unknown("task", self.task, list(TASKS))
+        if self.codec is None:
+            return
+        if self.task == GENERATE or "mask" in self.predict.input or self.predict.range != (0.0, 1.0):
+            raise UsageError(
+                "codec: a model of latents restores pictures, is shown no mask, and has the range [0, 1]; not "
+                f"{self.task}, {','.join(self.predict.input)}, {list(self.predict.range)}."
+            )
 
 
 def read_entry(file: Path) -> Entry:

@@ -20,7 +20,7 @@ from restorer.diffusion.samplers import GRIDS, SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES, Schedule
 from restorer.entry import Entry, embedded, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
-from restorer.nets import NETS
+from restorer.nets import CODECS, NETS
 
 CARD = "config.json"
 
@@ -109,6 +109,11 @@ def build_net(net: Mapping[str, Any]) -> nn.Module:
     return _build("net", "arch", net, NETS)
 
 
+def build_codec(codec: Mapping[str, Any]) -> nn.Module:
+    """A fresh net between pictures and latents, of a card's ``codec`` table. Raises ``UsageError``."""
+    return _build("codec", "arch", codec, CODECS)
+
+
 def build_schedule(schedule: Mapping[str, Any]) -> Schedule:
     """The schedule of a card's ``schedule`` table. Raises ``UsageError``."""
     return _build("schedule", "kind", schedule, SCHEDULES)
@@ -153,6 +158,8 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
         check_names(entry)
         with torch.device("meta"):
             net = build_net(entry.net)
+            if entry.codec is not None:
+                net.add_module("codec", build_codec(entry.codec))  # a part of the net, as its weights are
             _check_sizes(net, entry)
         schedule = build_schedule(entry.schedule)
         state = _state(found, device, dtype)
@@ -174,20 +181,37 @@ def _state(found: Found, device: torch.device, dtype: torch.dtype) -> dict[str, 
 def _check_sizes(net: nn.Module, entry: Entry) -> None:
     """Raises ``UsageError`` when a net on the meta device does not take and give pictures of the card's sizes."""
     side = entry.size.multiple * -(-entry.size.minimum // entry.size.multiple)
-    fed, wanted = 3 * len(entry.predict.input), 3 * OUTPUTS[entry.predict.output].count
-    what = f"the net must make ({wanted}, {side}, {side}) of ({fed}, {side}, {side})"
+    channels, height, width = 3, side, side
+    if entry.codec is not None:
+        channels, height, width = _check_codec(net.get_submodule("codec"), side)
+    fed, wanted = channels * len(entry.predict.input), channels * OUTPUTS[entry.predict.output].count
+    what = f"the net must make ({wanted}, {height}, {width}) of ({fed}, {height}, {width})"
     try:
-        made = tuple(net(torch.empty(1, fed, side, side), torch.empty(1)).shape[1:])
+        made = tuple(net(torch.empty(1, fed, height, width), torch.empty(1)).shape[1:])
     except RuntimeError as error:
         raise UsageError(f"{what}, but fails: {error}") from error
-    if made != (wanted, side, side):
+    if made != (wanted, height, width):
         raise UsageError(f"{what}, but makes {made}.")
+
+
+def _check_codec(codec: nn.Module, side: int) -> tuple[int, ...]:
+    """The shape of a latent. Raises ``UsageError`` for a codec that does not give back what it is given."""
+    what = f"the codec must make (3, {side}, {side}) of its latent"
+    try:
+        latent, hidden = codec.encode(torch.empty(1, 3, side, side))
+        made = tuple(codec.decode(latent, hidden).shape[1:])
+    except RuntimeError as error:
+        raise UsageError(f"{what}, but fails: {error}") from error
+    if made != (3, side, side):
+        raise UsageError(f"{what}, but makes {made}.")
+    return tuple(latent.shape[1:])
 
 
 def denoiser(net: nn.Module, schedule: Schedule, entry: Entry, dtype: torch.dtype = torch.float32) -> Denoiser:
     """``net`` used as the card says."""
     p = entry.predict
-    return Denoiser(net, schedule, p.output, p.input, p.time, p.clip, p.range, dtype)
+    codec = None if entry.codec is None else net.get_submodule("codec")
+    return Denoiser(net, schedule, p.output, p.input, p.time, p.clip, p.range, dtype, codec)
 
 
 def read_weights(file: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

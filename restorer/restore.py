@@ -233,13 +233,30 @@ class Restorer:
         progress: Callable[[State], None] | None,
         mask: Tensor | None,
     ) -> Tensor:
+        hidden = None
+        if denoiser.codec is not None:
+            y, hidden = encoded(denoiser, y.to(self.device))
         x0, own = y, self.entry.sample
         for state in sample(denoiser, y, own.sampler, settings, self.device, mask=mask, start=own.start):
             x0 = state.x0
             if progress:
                 progress(state)
         lo, hi = denoiser.bounds
-        return (x0.cpu() - lo) / (hi - lo)
+        x0 = (x0 - lo) / (hi - lo)
+        return (x0 if hidden is None else decoded(denoiser, x0, hidden)).cpu()
+
+
+@torch.inference_mode()
+def encoded(denoiser: Denoiser, y: Tensor) -> tuple[Tensor, Any]:
+    """The latent of a picture, float32, and what its codec needs to decode one of the same picture."""
+    latent, hidden = denoiser.codec.encode(y.to(denoiser.dtype, memory_format=torch.channels_last))
+    return latent.float(), hidden
+
+
+@torch.inference_mode()
+def decoded(denoiser: Denoiser, latent: Tensor, hidden: Any) -> Tensor:
+    """The picture of a latent, float32; ``hidden``: of the degraded picture, so what its latent lacks is there."""
+    return denoiser.codec.decode(latent.to(denoiser.dtype, memory_format=torch.channels_last), hidden).float()
 
 
 @torch.inference_mode()
@@ -253,7 +270,8 @@ def sample(
     mask: Tensor | None = None,
     start: float | None = None,
 ) -> Iterator[State]:
-    """The states of one picture on its way, in the net's range; ``y``: (1, 3, H, W) in [0, 1] of padded size.
+    """The states of one picture on its way, in the net's range; ``y``: (1, 3, H, W) in [0, 1] of padded size, or its
+    latent where the net restores latents.
 
     ``mask`` is like ``y``; the net is shown it as it is. ``start``: size of the noise at the start, None: sigma_T.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -36,6 +36,16 @@ class Net(Protocol):
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
         """See the class."""
+
+
+class Codec(Protocol):
+    """What stands between pictures and the latents that a net restores; ``hidden`` is known to it alone."""
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Any]:
+        """(N, 3, H, W) to (latent, hidden)."""
+
+    def decode(self, latent: Tensor, hidden: Any) -> Tensor:
+        """Back to (N, 3, H, W), with what ``encode`` kept of a picture."""
 
 
 class Point(NamedTuple):
@@ -113,7 +123,7 @@ class Denoiser:
     ``bounds`` is the net's range of pixel values. ``clip``, a key of CLIPS: "none"; "range" keeps x0 in the bounds and
     res in what two pictures can differ by; "official" is what the released RDDM code does: both in the bounds, and at
     t = T no x0 is held to be left, even where the schedule leaves some (0.6 % in one made from DDIM). That is for nets
-    that say eps alone, whose x0 there is then all black and white.
+    that say eps alone, whose x0 there is then all black and white. With a ``codec`` x and y are latents.
     """
 
     net: Net
@@ -124,6 +134,7 @@ class Denoiser:
     clip: str = "range"
     bounds: tuple[float, float] = (-1.0, 1.0)
     dtype: torch.dtype = torch.float32
+    codec: Codec | None = None
 
     def __call__(self, x: Tensor, t: int, y: Tensor, mask: Tensor | None = None) -> Prediction:
         """x and y: NCHW float32 in the net's range; t: 1 ... T; mask: NCHW in [0, 1] for nets that are shown one."""

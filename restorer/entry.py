@@ -58,7 +58,8 @@ class Predict:
 class Sample:
     """How the model draws unless told otherwise: keys of SAMPLERS and (``times``) GRIDS.
 
-    ``start``: size of the noise at the start, where it is not the schedule's at T.
+    ``start``: size of the noise at the start, where it is not the schedule's at T. ``begin``: "noise" at t = T, or
+    "picture": the degraded picture as it is, at the time whose noise is the picture's own.
     """
 
     sampler: str
@@ -66,8 +67,15 @@ class Sample:
     eta: float = 0.0
     times: str = "rddm"
     start: float | None = None
+    begin: str = "noise"
 
     def __post_init__(self) -> None:
+        if self.begin not in ("noise", "picture"):
+            raise UsageError(f"sample: begin must be noise or picture, not {self.begin!r}.")
+        if self.begin == "picture" and self.start is not None:
+            raise UsageError(
+                "sample: start is the size of noise to begin with; a model that begins at the picture has none."
+            )
         if self.start is not None and not self.start > 0:
             raise UsageError(f"sample: start must be above 0, not {self.start}.")
         if self.steps < 1 or not 0 <= self.eta <= 1:

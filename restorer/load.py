@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,6 +163,7 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
                 net.add_module("codec", build_codec(entry.codec))  # a part of the net, as its weights are
             _check_sizes(net, entry)
         schedule = build_schedule(entry.schedule)
+        loaded = denoiser(net, schedule, entry, dtype)
         state = _state(found, device, dtype)
         net.load_state_dict(state, assign=True)
     except (UsageError, RuntimeError, MemoryError) as error:
@@ -169,7 +171,7 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
             raise DeviceError(f"Model {entry.name!r} does not fit into the memory of {device}; use another.") from error
         raise ModelError(f"Model {entry.name!r} cannot be loaded: {error}") from error
     net = net.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return denoiser(net, schedule, entry, dtype)
+    return replace(loaded, net=net)
 
 
 def _state(found: Found, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -208,8 +210,12 @@ def _check_codec(codec: nn.Module, side: int) -> tuple[int, ...]:
 
 
 def denoiser(net: nn.Module, schedule: Schedule, entry: Entry, dtype: torch.dtype = torch.float32) -> Denoiser:
-    """``net`` used as the card says."""
+    """``net`` used as the card says. Raises ``UsageError`` for a net whose output means nothing with the schedule."""
     p = entry.predict
+    if p.output == "euler_eps" and schedule.shift[-1] == 1:
+        raise UsageError(
+            f"the net says euler_eps, which means nothing at t = {schedule.T}; nothing of x0 is left there."
+        )
     codec = None if entry.codec is None else net.get_submodule("codec")
     return Denoiser(net, schedule, p.output, p.input, p.time, p.clip, p.range, dtype, codec)
 

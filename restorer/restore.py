@@ -14,8 +14,9 @@ from torch import Tensor
 from restorer import __version__
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
+from restorer.diffusion.process import time_of_noise
 from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
-from restorer.entry import GENERATE, Entry, default_model
+from restorer.entry import GENERATE, Entry, Sample, default_model
 from restorer.errors import ImageError, UsageError, unknown
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
@@ -28,12 +29,16 @@ Image = TypeVar("Image")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to make one picture; what is None comes from the model's card. ``times``: a key of GRIDS."""
+    """How to make one picture; what is None comes from the model's card. ``times``: a key of GRIDS.
+
+    ``sigma``: standard deviation of the picture's own noise, in 8-bit levels; only for models that begin at it.
+    """
 
     steps: int | None = None
     eta: float | None = None
     seed: int = 0
     times: str | None = None
+    sigma: float | None = None
 
 
 @dataclass(eq=False)
@@ -236,8 +241,8 @@ class Restorer:
         hidden = None
         if denoiser.codec is not None:
             y, hidden = encoded(denoiser, y.to(self.device))
-        x0, own = y, self.entry.sample
-        for state in sample(denoiser, y, own.sampler, settings, self.device, mask=mask, start=own.start):
+        x0 = y
+        for state in sample(denoiser, y, self.entry.sample, settings, self.device, mask=mask):
             x0 = state.x0
             if progress:
                 progress(state)
@@ -263,17 +268,16 @@ def decoded(denoiser: Denoiser, latent: Tensor, hidden: Any) -> Tensor:
 def sample(
     denoiser: Denoiser,
     y: Tensor,
-    sampler: str,
+    own: Sample,
     settings: Settings,
     device: torch.device,
     *,
     mask: Tensor | None = None,
-    start: float | None = None,
 ) -> Iterator[State]:
     """The states of one picture on its way, in the net's range; ``y``: (1, 3, H, W) in [0, 1] of padded size, or its
     latent where the net restores latents.
 
-    ``mask`` is like ``y``; the net is shown it as it is. ``start``: size of the noise at the start, None: sigma_T.
+    ``own``: the card's way to draw; ``settings``: settled. ``mask`` is like ``y``; the net is shown it as it is.
     """
     lo, hi = denoiser.bounds
     schedule = denoiser.schedule
@@ -285,10 +289,16 @@ def sample(
 
     y = (lo + (hi - lo) * y).to(device, memory_format=torch.channels_last)
     mask = None if mask is None else mask.to(device, memory_format=torch.channels_last)
-    times = GRIDS[settings.times or "rddm"](schedule.T, settings.steps)
-    x = y + (float(schedule.sigma[times[0]]) if start is None else start) * randn_like(y)
+    grid = GRIDS[settings.times or own.times]
     try:
-        states = SAMPLERS[sampler](
+        if own.begin == "picture":
+            first = time_of_noise(schedule, (hi - lo) * settings.sigma / 255)
+            x, times = y, grid(first, min(settings.steps, first))
+        else:
+            times = grid(schedule.T, settings.steps)
+            start = float(schedule.sigma[times[0]]) if own.start is None else own.start
+            x = y + start * randn_like(y)
+        states = SAMPLERS[own.sampler](
             lambda x, t: denoiser(x, t, y, mask), schedule, x, times, eta=settings.eta, randn_like=randn_like
         )
     except ValueError as error:  # not every sampler takes any eta

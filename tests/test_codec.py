@@ -74,7 +74,7 @@ def test_sampling_is_in_the_latent_and_decoding_with_the_degraded_pictures_featu
 
 def sample_of(model, latent):
     settings = model.settled(Settings(seed=3))
-    return sample(model.denoiser, latent, model.entry.sample.sampler, settings, model.device)
+    return sample(model.denoiser, latent, model.entry.sample, settings, model.device)
 
 
 def test_nothing_of_one_picture_stays_for_the_next(model):

@@ -213,7 +213,7 @@ def test_tensors_that_do_not_fit_the_net_are_named(tmp_path, change, words):
         ({"net": {"widths": [], "depths": []}}, "net 'plain_unet': "),
         ({"net": {"widths": "wide"}}, "net 'plain_unet': "),
         ({"schedule": {"kind": "rdmd"}}, "Unknown schedule kind 'rdmd'; did you mean 'rddm'?"),
-        ({"schedule": {"kind": "vp"}}, "schedule: Unknown key 'sum_scale'"),
+        ({"schedule": {"kind": "vp", "sum_scale": 1.0}}, "schedule: Unknown key 'sum_scale'"),
         ({"schedule": {"alpha": "linear"}}, "schedule 'rddm': Unknown mode 'linear'; known: increased"),
         ({"schedule": {"T": 0}}, "schedule 'rddm': "),
         ({"schedule": {"T": -1}}, "schedule 'rddm': "),
@@ -222,7 +222,7 @@ def test_tensors_that_do_not_fit_the_net_are_named(tmp_path, change, words):
         ({"predict": {"output": "ress"}}, "Unknown output 'ress'; did you mean 'res'?"),
         ({"predict": {"time": "indx"}}, "Unknown time 'indx'; did you mean 'index'?"),
         ({"predict": {"clip": "offical"}}, "Unknown clip 'offical'; did you mean 'official'?"),
-        ({"predict": {"input": ["x", "z"]}}, "Unknown input 'z'; known: mask, x, y."),
+        ({"predict": {"input": ["x", "z"]}}, "Unknown input 'z'; known: mask, x, x-y, y."),
         ({"sample": {"sampler": "rdm"}}, "Unknown sampler 'rdm'; did you mean 'rddm'?"),
         ({"sample": {"times": "leadin"}}, "Unknown times 'leadin'; did you mean 'leading'?"),
     ],
@@ -263,15 +263,23 @@ def test_what_a_builder_is_not_told_is_named():
 
 @pytest.mark.parametrize("kind", [kind for kind in SCHEDULES if kind != "tables"])
 def test_every_schedule_is_built_from_its_name(kind):
-    assert build_schedule({"kind": kind}).T == 1000
-    assert build_schedule({"kind": kind, "T": 10}).T == 10
+    longest = 1000 if kind in ("rddm", "vp") else 100
+    short = 1 if kind == "goub" else 0  # a bridge has no noise at its far end, from which nothing could be told
+    for T, wanted in (({}, longest), ({"T": 10}, 10)):
+        assert build_schedule({"kind": kind, **T}).T + short == wanted
+
+
+def test_an_output_that_means_nothing_with_its_schedule_is_refused(tmp_path):
+    folder = toy_model(tmp_path / "toy", predict={"output": "euler_eps"})
+    with pytest.raises(ModelError, match="says euler_eps, which means nothing at t = 100"):
+        load_toy(folder)
 
 
 def test_a_schedule_is_built_from_its_tables():
     table = {"kind": "tables", "shift": [0.0, 0.25, 1.0], "sigma": [0.0, 0.5, 0.5]}
     schedule = build_schedule(table)
     assert (schedule.shift.tolist(), schedule.sigma.tolist()) == (table["shift"], table["sigma"])
-    for wrong in ([0.0, 0.5], [0.1, 0.5, 0.5], [0.0, 0.5, 0.4], [0.0, 0.5, float("nan")], ["a"], 3):
+    for wrong in ([0.0, 0.5], [0.1, 0.5, 0.5], [0.0, -0.5, 0.4], [0.0, 0.5, float("nan")], ["a"], 3):
         with pytest.raises(UsageError, match="schedule 'tables': "):
             build_schedule({**table, "sigma": wrong})
 
@@ -294,6 +302,8 @@ def test_every_output_time_and_sampler_runs_from_a_card(tmp_path, output, time, 
         state=toy_net(out_channels=channels).state_dict(),
         net={**NET, "out_channels": channels},
         predict={"output": output, "time": time},
+        # What is said for Euler steps means nothing where nothing of the clean picture is left, as in RDDM.
+        schedule={"kind": "vp", "T": 100} if output == "euler_eps" else {"kind": "rddm", "T": 100},
         sample={"sampler": sampler},
     )
     loaded = load_toy(folder)

@@ -11,17 +11,20 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
-from toy import MULTIPLE, toy_model, toy_net
+from toy import MULTIPLE, etas, toy_model, toy_net
 
 import restorer
 from restorer import entry as entry_module
 from restorer import restore as module
 from restorer.diffusion.samplers import SAMPLERS, leading_grid, time_grid
+from restorer.entry import Sample
 from restorer.errors import DeviceError, ImageError, ModelError, UsageError
 from restorer.load import denoiser, find
 from restorer.restore import Restorer, Settings, pad, sample
 
+RDDM = Sample("rddm", 3)
 CPU = torch.device("cpu")
+RDDM = Sample("rddm", 3)
 
 
 def picture(height=9, width=14, seed=0):
@@ -99,7 +102,7 @@ def test_a_net_that_sees_no_damage_gives_the_picture_back(tmp_path, bounds, samp
     nothing = overlaid(exit__weight=torch.zeros(12, 8, 3, 3), exit__bias=torch.zeros(12))
     restorer = restorer_of(tmp_path / "toy", state=nothing, predict={"range": bounds}, sample={"sampler": sampler})
     y = picture()
-    for eta in (1.0,) if sampler == "rddm-ancestral" else (0.0, 1.0):
+    for eta in etas(sampler):
         assert torch.allclose(restorer.restore(y, Settings(eta=eta)), y, atol=1e-6)
 
 
@@ -172,7 +175,7 @@ def test_the_start_is_y_with_the_noise_of_the_schedule(model):
 
     listening = denoiser(listens, model.denoiser.schedule, model.entry)
     y = picture(128, 128)
-    next(sample(listening, y, "rddm", Settings(3, 0.0, 0), CPU))
+    next(sample(listening, y, RDDM, Settings(3, 0.0, 0), CPU))
     x, seen = fed[0].chunk(2, dim=1)
     z = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(seen, 2 * y - 1)
@@ -240,7 +243,7 @@ def test_inference_mode_does_not_leak(model):
     modes = []
     out = model.restore(picture(), Settings(), progress=lambda state: modes.append(torch.is_inference_mode_enabled()))
     assert modes == [False] * 3
-    states = sample(model.denoiser, picture(8, 8), "rddm", Settings(3, 0.0, 0), CPU)
+    states = sample(model.denoiser, picture(8, 8), RDDM, Settings(3, 0.0, 0), CPU)
     next(states)
     assert not torch.is_inference_mode_enabled()
     assert not out.is_inference()
@@ -257,7 +260,7 @@ def test_memory_layout_of_the_picture_changes_nothing(model):
 
 
 def test_the_states_are_in_the_range_of_the_net(model):
-    states = list(sample(model.denoiser, picture(8, 8), "rddm", Settings(4, 0.0, 0), CPU))
+    states = list(sample(model.denoiser, picture(8, 8), RDDM, Settings(4, 0.0, 0), CPU))
     assert [state.t for state in states] == [75, 50, 25, 0]
     assert all(state.x0.abs().max() <= 1 for state in states)
     assert torch.equal(states[-1].x, states[-1].x0)

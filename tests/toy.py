@@ -12,6 +12,15 @@ NET = {"arch": "plain_unet", "widths": [8, 12], "depths": [1, 1]}
 MULTIPLE = 4
 
 
+ONLY_ETA = {"rddm-ancestral": 1.0} | dict.fromkeys(("ode", "irsde-ode", "optimal", "ode-1", "ode-2", "ode-3"), 0.0)
+"""Samplers that take one eta only."""
+
+
+def etas(sampler, some=(0.0, 0.5, 1.0)):
+    """Those of ``some`` that a sampler takes."""
+    return [eta for eta in some if ONLY_ETA.get(sampler, eta) == eta]
+
+
 def card_data(**changes):
     """A model's card as JSON holds it; a table in ``changes`` is laid over the card's own."""
     data = {
@@ -30,7 +39,9 @@ def card_data(**changes):
         "expect": [{"set": "toy", "metric": "psnr", "value": 20.0, "steps": 3, "seed": 0}],
     }
     for key, value in changes.items():
-        data[key] = {**data[key], **value} if isinstance(data.get(key), dict) and isinstance(value, dict) else value
+        # Another kind of schedule has other keys.
+        merged = isinstance(data.get(key), dict) and isinstance(value, dict) and "kind" not in value
+        data[key] = {**data[key], **value} if merged else value
     return data
 
 

@@ -1,4 +1,8 @@
-"""What a net is trained to say. [RDDM] Liu et al., CVPR 2024, section 3.3: a term for each output of the net."""
+"""What a net is trained to say.
+
+[RDDM] Liu et al., CVPR 2024, section 3.3: a term for each output of the net.
+[IR-SDE] Luo et al., ICML 2023, eq. 17 (L_gamma, the noise) and 18 (J_gamma, the best way back).
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorer.diffusion.predict import FLOOR, OUTPUTS, Denoiser
+from restorer.diffusion.process import euler_eps
 from restorer.diffusion.schedule import at, diffuse
 
 
 def targets(output: str, x0: Tensor, y: Tensor, eps: Tensor) -> tuple[Tensor, ...]:
-    """The truth that each output of a net of this kind (a key of OUTPUTS) is compared with."""
+    """The truth that each output of a net of this kind (a key of OUTPUTS) is compared with.
+
+    Raises ValueError for "euler_eps", whose truth depends on x_t: see ``matching_loss``.
+    """
     res = y - x0
-    return {
+    truths = {
         "res": (res,),
         "eps": (eps,),
         "x0": (x0,),
@@ -24,7 +32,10 @@ def targets(output: str, x0: Tensor, y: Tensor, eps: Tensor) -> tuple[Tensor, ..
         "res_sum": (res, res + eps),
         "x0_eps": (x0, eps),
         "x0_sum": (x0, x0 + eps),
-    }[output]
+    }
+    if output not in truths:
+        raise ValueError(f"A net that says {output} is trained with the objective matching.")
+    return truths[output]
 
 
 def diffusion_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Tensor, *, loss: str = "l1") -> Tensor:
@@ -33,6 +44,31 @@ def diffusion_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Te
     said = denoiser.raw(x, t, y).float().chunk(OUTPUTS[denoiser.output].count, dim=1)
     measure = LOSSES[loss]
     return sum(measure(out, truth) for out, truth in zip(said, targets(denoiser.output, x0, y, eps), strict=True))
+
+
+def noise_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Tensor, *, loss: str = "l1") -> Tensor:
+    """[IR-SDE] eq. 17: the error of eps, times sigma_t (gamma), which makes it the error of what is in the picture."""
+    _check_says_eps(denoiser, "noise")
+    said = denoiser.raw(diffuse(denoiser.schedule, x0, y, eps, t), t, y).float()
+    weight = at(denoiser.schedule.sigma, t, x0)
+    return LOSSES[loss](weight * said, weight * eps)
+
+
+def matching_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Tensor, *, loss: str = "l1") -> Tensor:
+    """[IR-SDE] eq. 18 with gamma = 1, maximum likelihood: how far an Euler step to t - 1 ends from the best x there.
+
+    The objective of the official nets. Its optimum is ``euler_eps``, not eps, see ``process``.
+    """
+    _check_says_eps(denoiser, "matching")
+    x = diffuse(denoiser.schedule, x0, y, eps, t)
+    said = denoiser.raw(x, t, y).float()
+    weight, target = euler_eps(denoiser.schedule, x, y, eps, t)
+    return LOSSES[loss](weight * said, weight * target)
+
+
+def _check_says_eps(denoiser: Denoiser, objective: str) -> None:
+    if denoiser.output not in ("eps", "euler_eps"):
+        raise ValueError(f"The objective {objective} is for nets that say eps, not {denoiser.output}.")
 
 
 class AutomaticObjective(nn.Module):
@@ -85,4 +121,12 @@ class AutomaticObjective(nn.Module):
         )
 
 
+OBJECTIVES: dict[str, Callable[..., Tensor]] = {
+    "outputs": diffusion_loss,
+    "noise": noise_loss,
+    "matching": matching_loss,
+}
+"""What is compared with the truth."""
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss}
+"""How it is compared."""

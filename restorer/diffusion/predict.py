@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from restorer.diffusion.process import true_eps
 from restorer.diffusion.schedule import Schedule
 
 FLOOR = 1e-6
@@ -53,11 +54,21 @@ class Point(NamedTuple):
 
     x: Tensor
     y: Tensor
-    shift: float
-    sigma: float
+    schedule: Schedule
+    t: int
     clip_x0: Callable[[Tensor], Tensor]
     clip_res: Callable[[Tensor], Tensor]
     gone: bool = False  # nothing of x0 is held to be left in x, whatever shift says
+
+    @property
+    def shift(self) -> float:
+        """The schedule's, at t."""
+        return float(self.schedule.shift[self.t])
+
+    @property
+    def sigma(self) -> float:
+        """The schedule's, at t."""
+        return float(self.schedule.sigma[self.t])
 
     def x0_from(self, res: Tensor, eps: Tensor) -> Tensor:
         """x_t = x0 + shift res + sigma eps, solved for x0."""
@@ -108,6 +119,11 @@ def from_x0(p: Point, x0: Tensor) -> Prediction:
     return from_res(p, p.y - x0)
 
 
+def from_euler_eps(p: Point, said: Tensor) -> Prediction:
+    """[IR-SDE] the official objective; as a rule its output is taken for eps, which it is nearly. See ``euler_eps``."""
+    return from_eps(p, true_eps(p.schedule, p.x, p.y, said, torch.tensor([p.t])))
+
+
 class Output(NamedTuple):
     """One meaning of a net's output: how many pictures it holds, and how they become a ``Prediction``."""
 
@@ -145,15 +161,14 @@ class Denoiser:
 
     def raw(self, x: Tensor, t: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """The net's own output at the times ``t`` (N,): what a loss is taken of."""
-        fed = torch.cat([{"x": x, "y": y, "mask": mask}[name] for name in self.inputs], dim=1)
+        fed = torch.cat([INPUTS[name](x, y, mask) for name in self.inputs], dim=1)
         time = TIMES[self.time](self.schedule, t)
         return self.net(fed.to(self.dtype), time.to(x.device, torch.float32))
 
     def _point(self, x: Tensor, t: int, y: Tensor) -> Point:
         clip_x0, clip_res = CLIPS[self.clip](*self.bounds)
-        shift, sigma = float(self.schedule.shift[t]), float(self.schedule.sigma[t])
         gone = self.clip == "official" and t == self.schedule.T
-        return Point(x, y, shift, sigma, clip_x0, clip_res, gone)
+        return Point(x, y, self.schedule, t, clip_x0, clip_res, gone)
 
 
 def _unchanged(v: Tensor) -> Tensor:
@@ -167,6 +182,11 @@ def _clamp(lo: float, hi: float) -> Callable[[Tensor], Tensor]:
 def _index(schedule: Schedule, t: Tensor) -> Tensor:
     """Official nets count the T noisy times from 0."""
     return t - 1
+
+
+def _t(schedule: Schedule, t: Tensor) -> Tensor:
+    """Official IR-SDE nets count the noisy times from 1."""
+    return t
 
 
 def _shift(schedule: Schedule, t: Tensor) -> Tensor:
@@ -187,6 +207,7 @@ def _shift_sigma(schedule: Schedule, t: Tensor) -> Tensor:
 OUTPUTS: dict[str, Output] = {
     "res": Output(1, from_res),
     "eps": Output(1, from_eps),
+    "euler_eps": Output(1, from_euler_eps),
     "x0": Output(1, from_x0),
     "res_eps": Output(2, from_res_eps),
     "res_sum": Output(2, from_res_sum),
@@ -194,7 +215,12 @@ OUTPUTS: dict[str, Output] = {
     "x0_sum": Output(2, from_x0_sum),
 }
 
-INPUTS = ("x", "y", "mask")
+INPUTS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
+    "x": lambda x, y, mask: x,
+    "y": lambda x, y, mask: y,
+    "x-y": lambda x, y, mask: x - y,
+    "mask": lambda x, y, mask: mask,
+}
 """What a net can be shown: x_t, the degraded picture, and three equal channels of what is marked (1) or not (0)."""
 
 CLIPS: dict[str, Callable[[float, float], tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]] = {
@@ -205,6 +231,7 @@ CLIPS: dict[str, Callable[[float, float], tuple[Callable[[Tensor], Tensor], Call
 
 TIMES: dict[str, Callable[[Schedule, Tensor], Tensor]] = {
     "index": _index,
+    "t": _t,
     "shift": _shift,
     "sigma": _sigma,
     "shift_sigma": _shift_sigma,

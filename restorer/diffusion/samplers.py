@@ -15,75 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from restorer.diffusion.predict import Prediction
+from restorer.diffusion.process import ddim_std, rddm_std
 from restorer.diffusion.schedule import Schedule
-
-Predict = Callable[[Tensor, int], Prediction]
-RandnLike = Callable[[Tensor], Tensor]
-
-
-class State(NamedTuple):
-    """Where the sampler is: ``x`` at time ``t``, and the clean picture predicted on the way there.
-
-    Where residual and noise are taken out one after the other, ``t`` falls to 0 twice: it is the time of what is being
-    taken out.
-    """
-
-    t: int
-    x: Tensor
-    x0: Tensor
-
-
-def step(schedule: Schedule, x: Tensor, p: Prediction, t: int, s: int, std: float, z: Tensor | None) -> Tensor:
-    """x_t -> x_s: take out residual, shrink the old noise, add fresh noise of size ``std`` (``z`` may be None at 0).
-
-    Written as an increment of x_t, so that it stays right when a prediction was clipped. [RDDM] eq. 12
-    """
-    keep = max(_at(schedule.sigma, s) ** 2 - std**2, 0.0) ** 0.5
-    x = x - (_at(schedule.shift, t) - _at(schedule.shift, s)) * p.res - (_at(schedule.sigma, t) - keep) * p.eps
-    return x if z is None else x + std * z
-
-
-def x0_step(schedule: Schedule, x: Tensor, p: Prediction, t: int, s: int, std: float, z: Tensor | None) -> Tensor:
-    """x_t -> x_s by way of x0: equal to ``step`` unless the prediction was clipped. Official ``use_x_start``.
-
-    With std = ``rddm_std`` it is a draw from q(x_s | x_t, x0, res). [RDDM] eq. 12
-    """
-    kept = max(_at(schedule.sigma, s) ** 2 - std**2, 0.0) ** 0.5 / _at(schedule.sigma, t)
-    x = kept * x + (1 - kept) * p.x0 + (_at(schedule.shift, s) - kept * _at(schedule.shift, t)) * p.res
-    return x if z is None else x + std * z
-
-
-def rebuild_step(schedule: Schedule, x: Tensor, p: Prediction, t: int, s: int, std: float, z: Tensor | None) -> Tensor:
-    """x_s of what was predicted alone: equal to ``step`` unless the prediction was clipped. [DDIM] eq. 12
-
-    Where x0 was clipped and eps was not made anew, as in diffusers, ``step`` keeps the (1 - shift_t)(x0 - clipped) that
-    is lost here: x_t holds it.
-    """
-    kept = max(_at(schedule.sigma, s) ** 2 - std**2, 0.0) ** 0.5
-    shift = _at(schedule.shift, s)
-    # Not x0 + shift res, which loses digits where shift is nearly 1 and little of x0 is left.
-    x = (1 - shift) * p.x0 + shift * (p.x0 + p.res) + kept * p.eps
-    return x if z is None else x + std * z
-
-
-def rddm_std(schedule: Schedule, t: int, s: int) -> float:
-    """Std of q(x_s | x_t, x0, res): the residual is held. [RDDM] eq. 12 with eta = 1"""
-    sigma_t, sigma_s = _at(schedule.sigma, t), _at(schedule.sigma, s)
-    return sigma_s * max(1 - (sigma_s / sigma_t) ** 2, 0.0) ** 0.5 if sigma_s > 0 else 0.0
-
-
-def ddim_std(schedule: Schedule, t: int, s: int) -> float:
-    """Std of q(x_s | x_t, x0, y): y is held. [DDIM] eq. 16 with eta = 1"""
-    sigma_t, sigma_s = _at(schedule.sigma, t), _at(schedule.sigma, s)
-    left_t, left_s = 1 - _at(schedule.shift, t), 1 - _at(schedule.shift, s)
-    decay = left_t / left_s if left_s > 0 else 1.0
-    return sigma_s * max(1 - (decay * sigma_s / sigma_t) ** 2, 0.0) ** 0.5
+from restorer.diffusion.sde import euler, irsde_euler, irsde_ode, ode, optimal, posterior
+from restorer.diffusion.solvers import ode_1, ode_2, ode_3, sde_1, sde_2
+from restorer.diffusion.steps import Predict, RandnLike, State, march, rebuild_step, step, x0_step
 
 
 def rddm(
@@ -96,7 +36,7 @@ def rddm(
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
     """[RDDM] sampling; eta multiplies the *variance* of fresh noise: 0 deterministic, 1 ancestral."""
-    return _sample(predict, schedule, x, times, lambda t, s: eta**0.5 * rddm_std(schedule, t, s), randn_like)
+    return march(predict, schedule, x, times, lambda t, s: eta**0.5 * rddm_std(schedule, t, s), randn_like)
 
 
 def rddm_x_start(
@@ -109,7 +49,7 @@ def rddm_x_start(
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
     """[RDDM] sampling by way of x0; eta multiplies the *variance* of fresh noise. Official ``use_x_start``."""
-    return _sample(predict, schedule, x, times, lambda t, s: eta**0.5 * rddm_std(schedule, t, s), randn_like, x0_step)
+    return march(predict, schedule, x, times, lambda t, s: eta**0.5 * rddm_std(schedule, t, s), randn_like, x0_step)
 
 
 def rddm_ancestral(
@@ -127,7 +67,7 @@ def rddm_ancestral(
     """
     if eta != 1:
         raise ValueError(f"rddm-ancestral draws all of the noise, so eta is 1, not {eta}; rddm takes any eta.")
-    return _sample(predict, schedule, x, times, lambda t, s: rddm_std(schedule, t, s), randn_like, x0_step)
+    return march(predict, schedule, x, times, lambda t, s: rddm_std(schedule, t, s), randn_like, x0_step)
 
 
 def ddim(
@@ -143,7 +83,7 @@ def ddim(
 
     eta multiplies the *standard deviation* of fresh noise: 0 deterministic, 1 DDPM.
     """
-    return _sample(predict, schedule, x, times, lambda t, s: eta * ddim_std(schedule, t, s), randn_like, rebuild_step)
+    return march(predict, schedule, x, times, lambda t, s: eta * ddim_std(schedule, t, s), randn_like, rebuild_step)
 
 
 def rddm_ddim(
@@ -160,7 +100,7 @@ def rddm_ddim(
     eta multiplies the *standard deviation* of fresh noise: 0 deterministic, 1 DDPM. Equal to ``ddim`` unless the
     prediction was clipped.
     """
-    return _sample(predict, schedule, x, times, lambda t, s: eta * ddim_std(schedule, t, s), randn_like)
+    return march(predict, schedule, x, times, lambda t, s: eta * ddim_std(schedule, t, s), randn_like)
 
 
 def rddm_two_phase(
@@ -222,26 +162,6 @@ def rddm_noise_first(
     return _in_turn(predict, Schedule(shift=waits, sigma=falls), x, times, eta, randn_like)
 
 
-def _sample(
-    predict: Predict,
-    schedule: Schedule,
-    x: Tensor,
-    times: Sequence[int],
-    std: Callable[[int, int], float],
-    randn_like: RandnLike,
-    move: Callable[..., Tensor] = step,
-) -> Iterator[State]:
-    """One net call for each pair of ``times``; the last pair ends on the predicted clean picture itself."""
-    for t, s in pairwise(times):
-        p = predict(x, t)
-        if s == 0:
-            x = p.x0
-        else:
-            fresh = std(t, s)
-            x = move(schedule, x, p, t, s, fresh, randn_like(x) if fresh > 0 else None)
-        yield State(s, x, p.x0)
-
-
 def _first_and_second(first: Tensor, second: Tensor, times: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Two tables along a path whose start is last: ``first`` falls to 0 by way of ``times``, then ``second`` does."""
     rising = list(times)[::-1]
@@ -255,7 +175,7 @@ def _in_turn(
     """Down a path that goes through ``times`` twice. x is where the path says, so x0 follows from that, not from p."""
     for i, (t, s) in zip(range(path.T, 0, -1), 2 * list(pairwise(times)), strict=True):
         p = predict(x, t)
-        x0 = x - _at(path.shift, i) * p.res - _at(path.sigma, i) * p.eps
+        x0 = x - float(path.shift[i]) * p.res - float(path.sigma[i]) * p.eps
         fresh = eta**0.5 * rddm_std(path, i, i - 1)
         x = step(path, x, p, i, i - 1, fresh, randn_like(x) if fresh > 0 else None)
         yield State(s, x, x0)
@@ -286,10 +206,6 @@ def _check_steps(T: int, steps: int) -> None:
         raise ValueError(f"steps must be from 1 to {T}, not {steps}.")
 
 
-def _at(table: Tensor, t: int) -> float:
-    return float(table[t])
-
-
 SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
     "rddm": rddm,
     "rddm-x-start": rddm_x_start,
@@ -299,6 +215,17 @@ SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
     "rddm-two-phase": rddm_two_phase,
     "rddm-residual-first": rddm_residual_first,
     "rddm-noise-first": rddm_noise_first,
+    "euler": euler,
+    "ode": ode,
+    "irsde-euler": irsde_euler,
+    "irsde-ode": irsde_ode,
+    "posterior": posterior,
+    "optimal": optimal,
+    "ode-1": ode_1,
+    "ode-2": ode_2,
+    "ode-3": ode_3,
+    "sde-1": sde_1,
+    "sde-2": sde_2,
 }
 
 GRIDS: dict[str, Callable[[int, int], list[int]]] = {"rddm": time_grid, "leading": leading_grid}

@@ -36,13 +36,12 @@ class Data:
     validation: str | None = None
     validation_pictures: int = 12
     validation_crop: int = 256
+    validation_sigma: float = 25.0  # noise added for models that begin at a noisy picture, in 8-bit levels
     patch_size: int = 128
 
     def __post_init__(self) -> None:
         if (self.lq is None) != (self.gt is None) or bool(self.clean) == bool(self.lq):
             raise UsageError("data: give either clean folders with a damage, or both lq and gt.")
-        if self.clean and not self.damage:
-            raise UsageError("data: clean pictures need a damage to learn from; add one, or --degrade rain.")
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ class Optimise:
     weight_decay: float = 1e-4
     clip: float = 1.0
     loss: str = "l1"
+    objective: str = "outputs"
     # Times are drawn with a density of t^(time_power - 1): 1 is uniform, more dwells on the noisy, hard end.
     time_power: float = 1.0
     ema_decay: float = 0.999
@@ -90,6 +90,10 @@ class Config:
     license: str = "unknown"
     source: str = "unknown"
     data_note: str = "unknown"
+
+    def __post_init__(self) -> None:
+        if self.data.clean and not self.data.damage and self.sample.begin != "picture":
+            raise UsageError("data: clean pictures need a damage to learn from; add one, or --degrade rain.")
 
     def entry(self, multiple: int) -> Entry:
         """The card of the model this recipe makes; ``multiple``: what the net's picture sides must divide by."""

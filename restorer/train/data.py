@@ -66,7 +66,7 @@ class Crops(Dataset):
         x0 = crop(gt)
         if pair.lq is not None:
             return x0, crop(self._picture(pair.lq))
-        return x0, damaged(x0[None], self.damage, draw)[0]
+        return (x0, damaged(x0[None], self.damage, draw)[0]) if self.damage else (x0, x0)
 
     def _picture(self, file: Path) -> Tensor:
         if file in self._cache:
@@ -114,12 +114,15 @@ def training_pairs(root: Path, data: Data) -> list[Pair]:
 
 
 def validation_set(root: Path, data: Data) -> list[tuple[Tensor, Tensor]]:
-    """(x0, y) centre crops, (1, 3, h, w) in [0, 1]; where the damage is made, strengths go evenly through its range."""
+    """(x0, y) centre crops, (1, 3, h, w) in [0, 1]; where the damage is made, strengths go evenly through its range.
+
+    With neither pairs nor a damage y has noise of ``validation_sigma``, not cut off at 0 and 1.
+    """
     if data.validation is None:
         return []
     folder = root / data.validation
     paired = (folder / "GT").is_dir() and (folder / "LQ").is_dir()
-    if not paired and not data.damage:
+    if not paired and not data.damage and not data.clean:
         raise UsageError(f"{folder}: validation pictures need LQ and GT folders, or a damage in the recipe.")
     pairs = _matched(folder / "GT", folder / "LQ") if paired else [Pair(file, None) for file in _pictures(folder)]
     pairs = pairs[: data.validation_pictures]
@@ -128,6 +131,9 @@ def validation_set(root: Path, data: Data) -> list[tuple[Tensor, Tensor]]:
         x0 = _centre(read(pair.gt).pixels, data.validation_crop)
         if pair.lq is not None:
             y = _centre(read(pair.lq).pixels, data.validation_crop)
+        elif not data.damage:
+            noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(i))
+            y = x0 + data.validation_sigma / 255 * noise
         else:
             kind = data.damage[0]
             low, high = kind.strength

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from restorer.diffusion.losses import LOSSES, diffusion_loss
+from restorer.diffusion.losses import LOSSES, OBJECTIVES
 from restorer.diffusion.predict import Denoiser
 from restorer.entry import Entry
 from restorer.errors import RestorerError, UsageError, unknown
@@ -59,6 +59,8 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
     course = config.train
     if course.loss not in LOSSES:
         raise unknown("loss", course.loss, list(LOSSES))
+    if course.objective not in OBJECTIVES:
+        raise unknown("objective", course.objective, list(OBJECTIVES))
     torch.manual_seed(course.seed)
     net = build_net(config.net).to(device, memory_format=torch.channels_last)
     entry = config.entry(net.multiple)
@@ -98,7 +100,7 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
             course.steps,
             _finite(loss.item(), step),
             lr,
-            _score(teacher, validation, entry, course, device) if scored else None,
+            _score(teacher, validation, entry, config, device) if scored else None,
             time.perf_counter() - started,
         )
         log_row(run, vars(progress))
@@ -136,7 +138,7 @@ def _loss(student: Denoiser, batch: tuple[Tensor, Tensor], step: int, course: Op
     eps = torch.randn(x0.shape, generator=rng).to(device)
     t = _times(len(x0), student.schedule.T, course.time_power, rng)
     with _autocast(course, device):
-        return diffusion_loss(student, x0, y, eps, t, loss=course.loss)
+        return OBJECTIVES[course.objective](student, x0, y, eps, t, loss=course.loss)
 
 
 def _times(count: int, T: int, power: float, rng: torch.Generator) -> Tensor:
@@ -175,18 +177,20 @@ def _score(
     teacher: Denoiser,
     validation: list[tuple[Tensor, Tensor]],
     entry: Entry,
-    course: Optimise,
+    config: Config,
     device: torch.device,
 ) -> float:
     """Mean PSNR in dB of the EMA weights at the card's own settings."""
-    settings = Settings(entry.sample.steps, entry.sample.eta, seed=0, times=entry.sample.times)
+    own = entry.sample
+    sigma = config.data.validation_sigma if own.begin == "picture" else None
+    settings = Settings(own.steps, own.eta, seed=0, times=own.times, sigma=sigma)
     lo, hi = teacher.bounds
     total = 0.0
     for x0, y in validation:
         height, width = x0.shape[-2:]
-        with _autocast(course, device):
-            padded, own = pad(y, entry.size.multiple), entry.sample
-            for state in sample(teacher, padded, own.sampler, settings, device, start=own.start):
+        with _autocast(config.train, device):
+            padded = pad(y, entry.size.multiple)
+            for state in sample(teacher, padded, own, settings, device):
                 restored = state.x0[..., :height, :width]
         total += psnr(((restored.cpu() - lo) / (hi - lo)).clamp(0, 1), x0)
     return total / len(validation)

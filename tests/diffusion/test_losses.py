@@ -12,6 +12,10 @@ SCHEDULE = rddm_schedule(100)
 SHAPE = (3, 3, 4, 5)
 
 
+PLAIN = [output for output in OUTPUTS if output != "euler_eps"]
+"""Outputs whose truth does not depend on x_t."""
+
+
 def pictures():
     rng = torch.Generator().manual_seed(0)
     x0, y = 2 * torch.rand(2, *SHAPE, generator=rng) - 1
@@ -41,7 +45,7 @@ def test_targets_are_those_of_the_official_objectives():
         "x0_eps": [x0, eps],
         "x0_sum": [x0, x0 + eps],
     }
-    assert wanted.keys() == OUTPUTS.keys()
+    assert wanted.keys() == set(PLAIN)
     for output, truth in wanted.items():
         got = targets(output, x0, y, eps)
         assert len(got) == OUTPUTS[output].count
@@ -49,7 +53,7 @@ def test_targets_are_those_of_the_official_objectives():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("output", PLAIN)
 def test_the_truth_costs_nothing(output, loss):
     x0, y, eps = pictures()
     net = Says(torch.cat(targets(output, x0, y, eps), dim=1))
@@ -57,7 +61,7 @@ def test_the_truth_costs_nothing(output, loss):
 
 
 @pytest.mark.parametrize(("loss", "first", "second"), [("l1", 0.5, 0.25), ("l2", 0.25, 0.0625)])
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("output", PLAIN)
 def test_each_output_adds_its_own_mean_error(output, loss, first, second):
     x0, y, eps = pictures()
     truth = targets(output, x0, y, eps)

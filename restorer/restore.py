@@ -241,14 +241,16 @@ class Restorer:
         hidden = None
         if denoiser.codec is not None:
             y, hidden = encoded(denoiser, y.to(self.device))
-        x0 = y
+        x = y
         for state in sample(denoiser, y, self.entry.sample, settings, self.device, mask=mask):
-            x0 = state.x0
+            x = (
+                state.x
+            )  # in the end not always the predicted x0: irsde-euler adds noise in its last step, as officially
             if progress:
                 progress(state)
         lo, hi = denoiser.bounds
-        x0 = (x0 - lo) / (hi - lo)
-        return (x0 if hidden is None else decoded(denoiser, x0, hidden)).cpu()
+        x = (x - lo) / (hi - lo)
+        return (x if hidden is None else decoded(denoiser, x, hidden)).cpu()
 
 
 @torch.inference_mode()

@@ -23,6 +23,7 @@ from restorer.load import denoiser, find
 from restorer.restore import Restorer, Settings, pad, sample
 
 RDDM = Sample("rddm", 3)
+EULER_TO_THE_END = ("irsde-euler", "irsde-ode")  # their last step, as official, is none to the predicted picture
 CPU = torch.device("cpu")
 RDDM = Sample("rddm", 3)
 
@@ -97,7 +98,7 @@ def test_a_picture_below_the_minimum_is_refused(model):
 
 
 @pytest.mark.parametrize("bounds", [[-1.0, 1.0], [0.0, 1.0]])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in EULER_TO_THE_END])
 def test_a_net_that_sees_no_damage_gives_the_picture_back(tmp_path, bounds, sampler):
     nothing = overlaid(exit__weight=torch.zeros(12, 8, 3, 3), exit__bias=torch.zeros(12))
     restorer = restorer_of(tmp_path / "toy", state=nothing, predict={"range": bounds}, sample={"sampler": sampler})

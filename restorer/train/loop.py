@@ -191,6 +191,6 @@ def _score(
         with _autocast(config.train, device):
             padded = pad(y, entry.size.multiple)
             for state in sample(teacher, padded, own, settings, device):
-                restored = state.x0[..., :height, :width]
+                restored = state.x[..., :height, :width]
         total += psnr(((restored.cpu() - lo) / (hi - lo)).clamp(0, 1), x0)
     return total / len(validation)

@@ -11,15 +11,25 @@ from restorer.cli.output import Output
 
 EXAMPLES = """\
   restorer models convert model-120.pt --from rddm -o my-derain --preset raindrop
-  restorer models convert model-80.pt --from rddm -o my-deshadow --preset istd --steps 10
+  restorer models convert ir-sde-derainH100.pth --from irsde -o my-derain --preset derain-h100
   restorer models convert model-100.pt --from rddm -o mine -T deblur --objective pred_res_noise \
 --time index --input x,y --sampler rddm --steps 5"""
 
 USE = "How the net is used"
-PRESETS = "raindrop, gopro, istd, lol, sid-rgb, celeba64, celeba64-path, inpaint, translate"
+PRESETS = {
+    "rddm": "raindrop, gopro, istd, lol, sid-rgb, celeba64, celeba64-path, inpaint, translate",
+    "irsde": "derain-h100, derain-l100, deblur, sr-x4, inpaint, denoise, refusion-denoise, refusion-deshadow, "
+    "latent-dehaze, goub-derain, goub-sr-x4, goub-inpaint",
+}
+NAMED = "; ".join(f"{source}: {names}" for source, names in PRESETS.items())
 
-Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="File of an official trainer: model-100.pt.")]
-Source = Annotated[str, typer.Option("--from", metavar="SOURCE", help="Whose checkpoint it is: rddm.")]
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CHECKPOINT", help="File of an official trainer: model-100.pt, 700000_G.pth.")
+]
+Source = Annotated[
+    str,
+    typer.Option("--from", metavar="SOURCE", help="Whose checkpoint it is: rddm, or irsde (IR-SDE, Refusion, GOUB)."),
+]
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Model folder to write.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace the model in a folder that has content.")]
 Name = Annotated[
@@ -35,7 +45,7 @@ Dtype = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(
-        "--preset", help=f"An official experiment: {PRESETS}.", show_default=False, rich_help_panel=USE, metavar="NAME"
+        "--preset", help=f"An official experiment. {NAMED}.", show_default=False, rich_help_panel=USE, metavar="NAME"
     ),
 ]
 Task = Annotated[
@@ -72,6 +82,47 @@ SumScale = Annotated[
         "--sum-scale", min=0, help="Variance of the noise at the start.", show_default=False, rich_help_panel=USE
     ),
 ]
+MaxSigma = Annotated[
+    float | None,
+    typer.Option(
+        "--max-sigma",
+        min=0,
+        help="irsde: noise at the end, in 8-bit levels from 1 up.",
+        show_default=False,
+        rich_help_panel=USE,
+    ),
+]
+Eps = Annotated[
+    float | None,
+    typer.Option(
+        "--eps",
+        min=0,
+        max=1,
+        help="irsde: what is left of the clean picture at the end.",
+        show_default=False,
+        rich_help_panel=USE,
+    ),
+]
+Length = Annotated[
+    int | None,
+    typer.Option(
+        "--length", min=1, help="irsde: T, times of the schedule.", show_default=False, rich_help_panel=USE, metavar="T"
+    ),
+]
+Theta = Annotated[
+    Literal["cosine", "linear", "constant"] | None,
+    typer.Option("--theta", help="irsde: form of the schedule.", show_default=False, rich_help_panel=USE),
+]
+Codec = Annotated[
+    Path | None,
+    typer.Option(
+        "--codec",
+        metavar="FILE",
+        help="irsde: the compression U-Net of a net for latents.",
+        show_default=False,
+        rich_help_panel=USE,
+    ),
+]
 
 
 def convert(
@@ -87,6 +138,11 @@ def convert(
     sampler: Sampler = None,
     steps: Steps = None,
     sum_scale: SumScale = None,
+    max_sigma: MaxSigma = None,
+    eps: Eps = None,
+    length: Length = None,
+    theta: Theta = None,
+    codec: Codec = None,
     name: Name = None,
     license: License = None,
     dtype: Dtype = "keep",
@@ -101,7 +157,23 @@ def convert(
     from restorer.entry import card
 
     shown = None if input is None else tuple(word.strip() for word in input.split(","))
-    wishes = Wishes(preset, task, objective, time, shown, sampler, steps, sum_scale, name, license)
+    wishes = Wishes(
+        preset=preset,
+        task=task,
+        objective=objective,
+        time=time,
+        input=shown,
+        sampler=sampler,
+        steps=steps,
+        sum_scale=sum_scale,
+        name=name,
+        license=license,
+        max_sigma=max_sigma,
+        eps=eps,
+        length=length,
+        theta=theta,
+        codec=codec,
+    )
     out = Output(json=json, quiet=quiet, verbose=verbose)
     made = run(source, checkpoint, output, wishes, overwrite=overwrite, dtype=DTYPES.get(dtype))
     for sentence in made.notes:

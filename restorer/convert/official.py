@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from restorer.convert import rddm
+from restorer.convert import irsde, rddm
 from restorer.convert.wishes import Converted, Wishes
 from restorer.errors import UsageError, unknown
 from restorer.load import find, load
@@ -59,5 +59,5 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         raise UsageError(f"{folder} has content already; use -y to replace the model in it, or another --output.")
 
 
-SOURCES: dict[str, Callable[[Path, Wishes], Converted]] = {"rddm": rddm.convert}
+SOURCES: dict[str, Callable[[Path, Wishes], Converted]] = {"rddm": rddm.convert, "irsde": irsde.convert}
 """``--from`` -> what reads the file."""

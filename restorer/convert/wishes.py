@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from restorer.entry import Entry
+from restorer.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,9 @@ class Wishes:
     """What the user says of a checkpoint, since the file does not; None: not said.
 
     ``objective``: what the net says, by our word or the official one; ``input`` and ``time``: keys of INPUTS and TIMES;
-    ``sum_scale``: variance of the noise at the start.
+    ``sum_scale``: variance of the noise at the start; ``max_sigma``: its standard deviation, in 8-bit levels from 1 up;
+    ``eps``: what is left of the clean picture at the end, ``length`` steps away by the schedule ``theta``; ``codec``:
+    file of the net between pictures and latents.
     """
 
     preset: str | None = None
@@ -28,6 +33,17 @@ class Wishes:
     sum_scale: float | None = None
     name: str | None = None
     license: str | None = None
+    max_sigma: float | None = None
+    eps: float | None = None
+    length: int | None = None
+    theta: str | None = None
+    codec: Path | None = None
+
+    def refuse(self, source: str, fields: Iterable[str]) -> None:
+        """Raise ``UsageError`` for the first of ``fields`` that was said: files of ``source`` have no use for it."""
+        for field in fields:
+            if getattr(self, field) is not None:
+                raise UsageError(f"--{field.replace('_', '-')} means nothing for files of {source}; leave it out.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from official_irsde import compression, nafnet, random_state
 from official_trainer import LAYOUTS, Layout, model_state, trainer
 from safetensors.torch import save_file
 
 from restorer.cli import convert as module
+from restorer.convert.irsde_presets import PRESETS as IRSDE_PRESETS
 from restorer.convert.rddm_presets import PRESETS
 
 
@@ -48,6 +50,22 @@ def test_a_converted_model_draws(here, convert, cli, preset):
     assert drawn.stdout.splitlines() == ["new/0000.png", "new/0001.png"]
     assert Path("new/0000.png").read_bytes() != Path("new/0001.png").read_bytes()
     assert cli("restore", "new", "-m", "made", model=False).exit_code == 2
+
+
+def test_latents_of_two_files_and_options_of_irsde(here, cli):
+    torch.save(random_state(nafnet(8, (1, 1), 1, (1, 1), channels=10, out=5)), "net.pth")
+    torch.save(random_state(compression(4, (2, 3), 5)), "codec.pth")
+    words = ["models", "convert", "net.pth", "--from", "irsde", "-o", "made"]
+    refused = cli(*words, "--preset", "latent-dehaze", model=False)
+    assert refused.exit_code == 2 and "add --codec with the file" in refused.stderr and names("made") == []
+    by_hand = "-T dehaze --sampler posterior --steps 3 --max-sigma 50 --eps 0.005 --length 30 --theta cosine"
+    result = cli(*words, "--codec", "codec.pth", *by_hand.split(), model=False)
+    assert result.exit_code == 0, result.output
+    card = json.loads(Path("made/config.json").read_text())
+    assert card["schedule"] == {"kind": "irsde", "T": 30, "theta": "cosine", "max_sigma": 50.0, "eps": 0.005}
+    assert card["codec"]["arch"] == "latent_unet" and card["sample"]["steps"] == 3
+    wrong = cli(*words, "-y", "--preset", "denoise", model=False)
+    assert wrong.exit_code == 4 and "preset denoise is of a irsde_unet shown x, found a nafnet" in wrong.stderr
 
 
 def test_json_and_quiet(here, convert):
@@ -156,4 +174,4 @@ def test_a_folder_with_content_wants_a_yes(here, convert, toy):
 
 
 def test_the_help_names_all_presets():
-    assert ", ".join(PRESETS) == module.PRESETS
+    assert {"rddm": ", ".join(PRESETS), "irsde": ", ".join(IRSDE_PRESETS)} == module.PRESETS

@@ -31,14 +31,16 @@ from restorer.nets.official import unwrapped
 
 EXPECTED = "expected the state dict of a net of IR-SDE, Refusion or GOUB, such as 700000_G.pth"
 TRAINER = ("epoch", "iter", "schedulers", "optimizers")
-RDDM_PARTS = ("ema", "model", "opt", "opt0")
+RDDM = {"ema", "model"}
 
 # The key that tells a net -> who reads it, and its name. In this order: both U-Nets have init_conv.
 READERS: dict[str, tuple[ModuleType, str]] = {
-    "latent_conv.weight": (latent_unet, "a compression U-Net"),
-    "intro.weight": (nafnet, "a NAFNet"),
-    "init_conv.weight": (irsde_unet, "a U-Net"),
+    "latent_conv.weight": (latent_unet, "compression U-Net"),
+    "intro.weight": (nafnet, "NAFNet"),
+    "init_conv.weight": (irsde_unet, "U-Net"),
 }
+NAMES = {module.__name__.rpartition(".")[2]: name for module, name in READERS.values()}
+"""A net's arch -> its name."""
 
 SETTINGS: dict[str, str] = {
     "task": "--task",
@@ -92,9 +94,7 @@ def read(file: Path) -> dict[str, Tensor]:
             f"{file}: the state of a training run ({some(key for key in TRAINER if key in state)}), which holds no "
             "weights; convert the .pth file that was saved beside it."
         )
-    if any(part in state for part in RDDM_PARTS) or any(
-        key.startswith(("ema_model.", "model.", "unet0.")) or key.endswith(".norm.weight") for key in state
-    ):
+    if set(state) >= RDDM or any(key.startswith("ema_model.") or key.endswith(".block1.norm.weight") for key in state):
         raise ModelError(f"{file}: an RDDM checkpoint by its keys ({some(state)}); convert it with --from rddm.")
     odd = [f"{key} ({type(value).__name__})" for key, value in state.items() if not isinstance(value, Tensor)]
     if odd or not any(key in state for key in READERS):
@@ -116,7 +116,7 @@ def _net(file: Path, weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], nn.
         with torch.device("meta"):
             net = build_codec(options) if module is latent_unet else build_net(options)
     except (ValueError, RuntimeError, TypeError, ZeroDivisionError, OverflowError, UsageError) as error:
-        raise ModelError(f"{file}: {name} by its keys, but: {str(error).rstrip('.')}.") from error
+        raise ModelError(f"{file}: a {name} by its keys, but: {str(error).rstrip('.')}.") from error
     if wild:
         raise ModelError(f"{file}: found values that are no numbers in {some(wild)}; the training went astray.")
     net.load_state_dict(state, assign=True)
@@ -150,10 +150,10 @@ def _with_codec(
         )
     codec, codec_net = _net(wishes.codec, read(wishes.codec))
     if codec["arch"] != "latent_unet":
-        raise ModelError(f"{wishes.codec}: expected a compression U-Net as --codec; found {codec['arch']}.")
+        raise ModelError(f"{wishes.codec}: expected a compression U-Net as --codec; found a {NAMES[codec['arch']]}.")
     if options["arch"] != "nafnet" or (options["in_channels"], codec["latent_channels"]) != (2 * channels, channels):
         raise ModelError(
-            f"{file}: found a {options['arch']} that makes {channels} channels of {options['in_channels']}, but "
+            f"{file}: found a {NAMES[options['arch']]} that makes {channels} channels of {options['in_channels']}, but "
             f"latents of {codec['latent_channels']} in {wishes.codec}; they do not belong together."
         )
     options["global_skip"] = net.global_skip = True
@@ -175,9 +175,11 @@ def _check_preset(
     """Raises ``ModelError`` naming both sides where the preset is of another net than the file's."""
     if preset is None:
         return
-    found = f"found a {options['arch']} shown {','.join(shown)} ({options['in_channels']} channels)"
+    found = f"found a {NAMES[options['arch']]} shown {','.join(shown)} ({options['in_channels']} channels)"
     if (preset.arch, preset.input) != (options["arch"], shown):
-        raise ModelError(f"{file}: the preset {name} is of a {preset.arch} shown {','.join(preset.input)}, {found}.")
+        raise ModelError(
+            f"{file}: the preset {name} is of a {NAMES[preset.arch]} shown {','.join(preset.input)}, {found}."
+        )
     if options["arch"] == "irsde_unet":
         wanted = "full" if shown == ("x",) else "linear"
         if options["attention"] != wanted:
@@ -227,7 +229,7 @@ def _entry(
     schedule = {"kind": kind, "T": said["length"], **{key: said[key] for key in ("theta", "max_sigma", "eps")}}
     longest = build_schedule(schedule).T
     if said["steps"] > longest:
-        raise UsageError(f"--steps {said['steps']} is more than the schedule's {longest}.")
+        raise UsageError(f"{said['steps']} steps are more than the schedule's {longest}; give --steps.")
     # Official sampling starts with the noise of an endless run, not with that of the schedule's end, 1e-5 less.
     level = said["max_sigma"] / 255 if said["max_sigma"] >= 1 else said["max_sigma"]
     eta = inspect.signature(SAMPLERS[said["sampler"]]).parameters["eta"].default

@@ -38,9 +38,7 @@ _NEAREST = (
     "The released x4 weights want the small picture enlarged 4 times by nearest neighbour first, not by bicubic "
     "interpolation as the official settings have it."
 )
-_BICUBIC = (
-    "This model wants the small picture enlarged 4 times first, by bicubic interpolation as in the official code."
-)
+_BICUBIC = "This model wants the small picture enlarged 4 times first, by bicubic interpolation as IR-SDE's code does."
 _HOLES = "Holes of an input picture must be white, as in the official data; the model is shown no mask."
 
 PRESETS: dict[str, Preset] = {

@@ -65,7 +65,7 @@ def test_latents_of_two_files_and_options_of_irsde(here, cli):
     assert card["schedule"] == {"kind": "irsde", "T": 30, "theta": "cosine", "max_sigma": 50.0, "eps": 0.005}
     assert card["codec"]["arch"] == "latent_unet" and card["sample"]["steps"] == 3
     wrong = cli(*words, "-y", "--preset", "denoise", model=False)
-    assert wrong.exit_code == 4 and "preset denoise is of a irsde_unet shown x, found a nafnet" in wrong.stderr
+    assert wrong.exit_code == 4 and "preset denoise is of a U-Net shown x, found a NAFNet" in wrong.stderr
 
 
 def test_json_and_quiet(here, convert):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from official_irsde import compression, nafnet, random_state, unet
+from official_rddm import official_state as rddm_state
 from official_trainer import Layout, model_state, trainer
 
 from restorer import Restorer
@@ -242,6 +243,11 @@ WRONG = {
     ),
     "RDDM's trainer": (trainer(Layout()), "an RDDM checkpoint by its keys (step, model, opt, ema and 1 more)"),
     "RDDM's net": (model_state(Layout()), "convert it with --from rddm"),
+    "RDDM's net alone": (rddm_state("bare", dim=8, mults=(1, 2)), "convert it with --from rddm"),
+    "some trainer's": (
+        {"model": random_state(PAIR), "epoch": 3},
+        "found model (dict), epoch (int); expected the state",
+    ),
     "missing keys": (
         changed(PAIR, "mid_attn"),
         "a U-Net by its keys, but: Not the 87 tensors of an official IR-SDE U-Net (in_channels 6, out_channels 3, "
@@ -291,12 +297,12 @@ def test_a_file_cut_short_is_told(tmp_path):
 
 # preset, what is in the file, words of both
 DIFFER = [
-    ("deblur", ALONE, "preset deblur is of a irsde_unet shown x-y,y, found a irsde_unet shown x (3 channels)"),
-    ("denoise", PAIR, "preset denoise is of a irsde_unet shown x, found a irsde_unet shown x-y,y (6 channels)"),
+    ("deblur", ALONE, "preset deblur is of a U-Net shown x-y,y, found a U-Net shown x (3 channels)"),
+    ("denoise", PAIR, "preset denoise is of a U-Net shown x, found a U-Net shown x-y,y (6 channels)"),
     ("denoise", unet(8, 2, 3), "preset denoise is of a U-Net with full attention in the middle, found linear"),
     ("deblur", unet(8, 2, full=True), "preset deblur is of a U-Net with linear attention in the middle, found full"),
-    ("deblur", NAF_PAIR, "preset deblur is of a irsde_unet shown x-y,y, found a nafnet shown x-y,y"),
-    ("refusion-denoise", NAF_PAIR, "preset refusion-denoise is of a nafnet shown x, found a nafnet shown x-y,y"),
+    ("deblur", NAF_PAIR, "preset deblur is of a U-Net shown x-y,y, found a NAFNet shown x-y,y"),
+    ("refusion-denoise", NAF_PAIR, "preset refusion-denoise is of a NAFNet shown x, found a NAFNet shown x-y,y"),
     ("refusion-deshadow", NAF_LATENT, "is of a net for pictures, without a --codec, found one for latents"),
     ("latent-dehaze", NAF_PAIR, "is of a net for latents, with a --codec, found one for pictures"),
 ]
@@ -314,7 +320,7 @@ def test_a_contradiction_names_both_sides(made, tmp_path, preset, shapes, words)
     ("shapes", "words"),
     [
         (compression(4, (2, 3), 4), "makes 5 channels of 10, but latents of 4 in"),
-        (PAIR, "expected a compression U-Net as --codec; found irsde_unet"),
+        (PAIR, "expected a compression U-Net as --codec; found a U-Net"),
     ],
 )
 def test_a_codec_of_another_model_is_refused(tmp_path, shapes, words):
@@ -333,7 +339,7 @@ def test_a_codec_of_another_model_is_refused(tmp_path, shapes, words):
         (PAIR, Wishes(preset="derain"), "Unknown preset 'derain'; did you mean"),
         (PAIR, replace(BY_HAND, task="derian"), "Unknown task 'derian'"),
         (PAIR, replace(BY_HAND, sampler="postérior"), "Unknown sampler 'postérior'"),
-        (PAIR, replace(BY_HAND, steps=41), "--steps 41 is more than the schedule's 40"),
+        (PAIR, replace(BY_HAND, steps=41), "41 steps are more than the schedule's 40; give --steps"),
         (PAIR, replace(BY_HAND, theta="sine"), "schedule 'irsde': Unknown theta 'sine'"),
         (PAIR, replace(BY_HAND, max_sigma=0.0), "schedule 'irsde': max_sigma must be above 0"),
         (PAIR, replace(BY_HAND, eps=1.0), "schedule 'irsde': eps must lie between 0 and 1"),

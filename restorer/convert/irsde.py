@@ -127,13 +127,12 @@ def _shown(file: Path, options: Mapping[str, Any]) -> tuple[str, ...]:
     """What the net is shown, as its channels tell."""
     if options["arch"] == "latent_unet":
         raise ModelError(f"{file}: a compression U-Net, which restores nothing; give it as --codec beside its NAFNet.")
-    shown = {2: ("x-y", "y"), 1: ("x",)}.get(options["in_channels"] / options["out_channels"])
-    if shown is None:
+    takes, makes = options["in_channels"], options["out_channels"]
+    if takes not in (makes, 2 * makes):
         raise ModelError(
-            f"{file}: the net makes {options['out_channels']} channels of {options['in_channels']}; "
-            "expected 3 of 6 (shown x-y and y), or 3 of 3 (shown x)."
+            f"{file}: the net makes {makes} channels of {takes}; expected 3 of 6 (shown x-y and y) or 3 of 3 (shown x)."
         )
-    return shown
+    return ("x",) if takes == makes else ("x-y", "y")
 
 
 def _with_codec(

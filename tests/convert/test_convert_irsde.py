@@ -267,7 +267,7 @@ WRONG = {
     "no numbers": (changed(PAIR, **{"final_conv.bias": torch.full((3,), torch.nan)}), "no numbers in final_conv.bias"),
     "no pictures": (
         random_state(unet(8, 2, 9)),
-        "the net makes 3 channels of 9; expected 3 of 6 (shown x-y and y), or",
+        "the net makes 3 channels of 9; expected 3 of 6 (shown x-y and y) or",
     ),
     "a huge tensor": (HUGE, "final_conv.bias (1125899906842624,) for (3,)"),
     "a deep net": (DEEP, "a U-Net by its keys, but: "),

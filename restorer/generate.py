@@ -155,7 +155,7 @@ def _draw(
     lo, hi = denoiser.bounds
     kept = []
     every = max(1, -(-settings.steps // LONGEST_TRACE))
-    for i, state in enumerate(sample(denoiser, seeds, settings, restorer.entry.sample.sampler, size, restorer.device)):
+    for i, state in enumerate(sample(denoiser, seeds, settings, settings.sampler, size, restorer.device)):
         if i and after_step:
             after_step()
         last = state.t == 0

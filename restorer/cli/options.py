@@ -155,6 +155,27 @@ Eta = Annotated[
         rich_help_panel=RESTORATION,
     ),
 ]
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        "--sampler",
+        metavar="NAME",
+        help="How the steps are made: ode-2, posterior, rddm, ddim, ...  [default: from the model]",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
+Sigma = Annotated[
+    float | None,
+    typer.Option(
+        "--sigma",
+        min=0,
+        max=255,
+        help="Noise of the picture in 8-bit levels, for models that begin at it.  [default: guessed]",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option(

@@ -27,7 +27,7 @@ from restorer.device import dtype_name, is_out_of_memory
 from restorer.errors import DeviceError, ImageError, InputError, RestorerError
 from restorer.images.atomic import write_bytes
 from restorer.images.read import read_bytes
-from restorer.images.recipe import check_beside, write_beside
+from restorer.images.recipe import check_beside, same_recipe, write_beside
 from restorer.masks import Mask, find_mask, read_mask
 from restorer.plan import FileId, Files, Job, Plan, file_id, onto_input, plan, renamed, source_ids, with_ending
 from restorer.restore import Restorer, Settings
@@ -312,15 +312,6 @@ def _mask_ids(jobs: Sequence[Job], files: Files) -> frozenset[FileId]:
         with suppress(ImageError):  # told when it is this picture's turn
             found.append(file_id(find_mask(files.mask, job)))
     return frozenset(i for i in found if i)
-
-
-def same_recipe(recorded: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
-    """Whether a picture was made as wanted: another version of restorer makes no difference."""
-    return recorded is not None and _essence(recorded) == _essence(wanted)
-
-
-def _essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in recipe.items() if key != "restorer"}
 
 
 def _decode(data: bytes, job: Job, max_pixels: int) -> images.Picture:

@@ -67,6 +67,23 @@ class Job:
         return STREAM if self.source is None else str(self.source)
 
 
+def partners(place: Path, job: Job) -> list[Path]:
+    """What belongs to the job's picture: ``place`` itself unless it is a folder, else the picture of that name in it.
+
+    The ending may differ, where none has the very name; then there may be several. Standard input has no name.
+    """
+    if not place.is_dir():
+        return [place]
+    if job.source is None:
+        return []
+    name = job.inside or Path(job.source.name)
+    if (place / name).is_file():
+        return [place / name]
+    folder = (place / name).parent
+    near = [file for file in folder.iterdir() if file.stem == name.stem] if folder.is_dir() else []
+    return sorted(file for file in near if format_of(file) and file.is_file())
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be done. ``passed_over`` counts files found that are no pictures, or outputs of an earlier run."""

@@ -1,7 +1,7 @@
 """Traces: how a picture came to be, as an animation, as frames, or as a chart. What is there of one, and whose it is.
 
-    Trace              where one goes and what makes it: stands, has_room, write
-    Frames, Curves     what collects one from the steps of a sampler; a call for each, then ``drawn``
+Trace              where one goes and what makes it: stands, has_room, write
+Frames, Curves     what collects one from the steps of a sampler; a call for each, then ``drawn``
 """
 
 from __future__ import annotations

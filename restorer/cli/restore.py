@@ -66,6 +66,8 @@ def _restore(
     max_pixels: o.MaxPixels = 250_000_000,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    gt: o.Truth = None,
+    trace: o.Trace = None,
     fail_fast: o.FailFast = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -80,7 +82,8 @@ def _restore(
 
     depth = "auto" if bits == "auto" else int(bits)
     keep = metadata == "keep"
-    files = Files(participle, suffix, recursive, exists, format, quality, depth, keep, record, max_pixels, mask)
+    looks = (format, quality, depth, keep, record)
+    files = Files(participle, suffix, recursive, exists, *looks, max_pixels, mask, gt, trace)
     settings = Settings(steps, eta, seed)
 
     def begin() -> "Work":

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 Image = TypeVar("Image")
 
+Watch = Callable[[int, Tensor, Tensor], None]
+"""Called with (steps done, x_t, predicted x0): both (1, 3, H, W) on the CPU, scaled to [0, 1] but not clamped.
+
+Called first with 0, x_T and the degraded picture; again with 0 when a run starts over in full precision.
+"""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -104,16 +110,22 @@ class Restorer:
         eta: float | None = None,
         seed: int = 0,
         mask: str | PathLike[str] | None = None,
+        gt: str | PathLike[str] | None = None,
+        trace: Literal["gif", "frames", "plot"] | None = None,
         sigma: float | None = None,
         sampler: str | None = None,
     ) -> Iterator[Record]:
         """Restore files and folders as the command does, and yield a record of each, failed ones among them.
 
-        ``mask``: a file for all pictures, or a folder of masks with their names; the others are those of ``__call__``.
+        ``mask``: a file for all pictures, or a folder of masks with their names; ``gt``: clean pictures likewise, to
+        which the records' ``scores`` compare. ``trace``: what is written beside each output of how it came to be. The
+        others are those of ``__call__``. Raises ``UsageError`` for words that disagree, or when no picture has a ground
+        truth.
         """
         from restorer.batch import Files, run_paths
 
-        files = Files(exists=exists, mask=None if mask is None else Path(mask))
+        mask, gt = (None if place is None else Path(place) for place in (mask, gt))
+        files = Files(exists=exists, mask=mask, gt=gt, trace=trace)
         yield from run_paths(self, paths, output, Settings(steps, eta, seed, None, sigma, sampler), files)
 
     @property
@@ -237,11 +249,13 @@ class Restorer:
         settings: Settings,
         progress: Callable[[State], None] | None = None,
         mask: Tensor | None = None,
+        watch: Watch | None = None,
     ) -> Tensor:
         """The clean picture of ``y``, both float32 (1, 3, H, W), RGB in [0, 1], on the CPU; ``mask`` is like ``y``.
 
-        ``progress`` is called after every step. Raises ``ImageError`` for a picture too small, a mask of another size,
-        or when no finite picture comes out even in full precision; ``UsageError`` as ``settled`` and ``check`` do.
+        ``progress`` is called after every step, ``watch`` before the first too; neither changes a bit of the picture.
+        Raises ``ImageError`` for a picture too small, a mask of another size, or when no finite picture comes out even
+        in full precision; ``UsageError`` as ``settled`` and ``check`` do.
         """
         self.check(masked=mask is not None)
         settings = self.settled(settings)
@@ -259,13 +273,15 @@ class Restorer:
         # Upstream, too, a mask is three channels; they are equal there, because it is grey.
         mask = None if mask is None else mask.mean(dim=1, keepdim=True).expand_as(y)
         padded, mask = (None if v is None else pad(v, self.entry.size.multiple) for v in (y, mask))
-        x0 = self._run(self.denoiser, padded, settings, progress, mask)
+        inner = (..., slice(height), slice(width))
+        seen = watch and (lambda done, x, x0: watch(done, x[inner], x0[inner]))
+        x0 = self._run(self.denoiser, padded, settings, progress, mask, seen)
         if not x0.isfinite().all() and self.denoiser.dtype != torch.float32:
             # Half precision can overflow on a picture that full precision handles. Progress was told once already.
-            x0 = self._run(self.exact(), padded, settings, None, mask)
+            x0 = self._run(self.exact(), padded, settings, None, mask, seen)
         if not x0.isfinite().all():
             raise ImageError(f"{self.entry.name} gave values that are no numbers; try other --steps or another model.")
-        return x0[..., :height, :width].clamp(0, 1)
+        return x0[inner].clamp(0, 1)
 
     def _with_sigma(self, y: Tensor, settings: Settings) -> Settings:
         """The settings with the picture's noise in them, if the model begins at it and was not told."""
@@ -282,13 +298,17 @@ class Restorer:
         settings: Settings,
         progress: Callable[[State], None] | None,
         mask: Tensor | None,
+        watch: Watch | None,
     ) -> Tensor:
-        x0 = y
-        for state in sample(denoiser, y, self.entry.sample, settings, self.device, mask=mask):
-            x0 = state.x0
-            if progress:
-                progress(state)
         lo, hi = denoiser.bounds
+        x0 = y
+        states = sample(denoiser, y, self.entry.sample, settings, self.device, mask=mask)
+        for done, state in enumerate(states):
+            x0 = state.x0
+            if done and progress:
+                progress(state)
+            if watch:
+                watch(done, *((v.cpu() - lo) / (hi - lo) for v in (state.x, state.x0)))
         return (x0.cpu() - lo) / (hi - lo)
 
 
@@ -302,9 +322,10 @@ def sample(
     *,
     mask: Tensor | None = None,
 ) -> Iterator[State]:
-    """The states of one picture on its way, in the net's range; ``y``: (1, 3, H, W) in [0, 1] of padded size.
+    """x_T beside y, then the states of one picture on its way, all in the net's range.
 
-    ``own``: the card's way to draw; ``settings``: settled. ``mask`` is like ``y``; the net is shown it as it is.
+    ``y``: (1, 3, H, W) in [0, 1] of padded size; ``mask`` is like ``y``, and the net is shown it as it is. ``own``: the
+    card's way to draw; ``settings``: settled.
     """
     lo, hi = denoiser.bounds
     schedule = denoiser.schedule
@@ -325,6 +346,7 @@ def sample(
             times = grid(schedule.T, settings.steps)
             start = float(schedule.sigma[times[0]]) if own.start is None else own.start
             x = y + start * randn_like(y)
+        yield State(times[0], x, y)
         states = SAMPLERS[settings.sampler or own.sampler](
             lambda x, t: denoiser(x, t, y, mask), schedule, x, times, eta=settings.eta, randn_like=randn_like
         )

@@ -71,6 +71,8 @@ def _restore(
     max_pixels: o.MaxPixels = 250_000_000,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    gt: o.Truth = None,
+    trace: o.Trace = None,
     fail_fast: o.FailFast = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -85,7 +87,8 @@ def _restore(
 
     depth = "auto" if bits == "auto" else int(bits)
     keep = metadata == "keep"
-    files = Files(participle, suffix, recursive, exists, format, quality, depth, keep, record, max_pixels, mask)
+    looks = (format, quality, depth, keep, record)
+    files = Files(participle, suffix, recursive, exists, *looks, max_pixels, mask, gt, trace)
     settings = Settings(steps, eta, seed, None, sigma, sampler)
 
     def begin() -> "Work":
@@ -113,9 +116,11 @@ def _load(model: str | None, task: str | None, device: str, dtype: str) -> "Rest
 def _told(work: "Work", settings: "Settings") -> str:
     """Every value and where it comes from."""
     recipe = work.recipe
-    steps, eta = ("from the model" if value is None else "given" for value in (settings.steps, settings.eta))
+    given = (settings.sampler, settings.steps, settings.eta)
+    sampler, steps, eta = ("from the model" if value is None else "given" for value in given)
     return (
-        f"{recipe['model']} ({recipe['task']}): sampler {recipe['sampler']}, steps {recipe['steps']} ({steps}), eta {recipe['eta']:g} ({eta}), "
+        f"{recipe['model']} ({recipe['task']}): sampler {recipe['sampler']} ({sampler}), "
+        f"steps {recipe['steps']} ({steps}), eta {recipe['eta']:g} ({eta}), "
         f"seed {recipe['seed']}, on {work.device} in {work.dtype}."
     )
 

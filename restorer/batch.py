@@ -135,7 +135,8 @@ def degrading(recipe: str, strength: float, seed: int) -> Work:
     seed = secrets.randbelow(2**32) if seed == -1 else seed
 
     def apply(x: Tensor, after_step: Step) -> Tensor:
-        return degrade(x, recipe, strength=strength, rng=torch.Generator().manual_seed(seed))
+        # Noise goes beyond black and white, which files do not.
+        return degrade(x, recipe, strength=strength, rng=torch.Generator().manual_seed(seed)).clamp(0, 1)
 
     made = {"restorer": __version__, "degrade": recipe, "strength": strength, "seed": seed}
     return Work(apply, made)

@@ -22,7 +22,6 @@ from restorer.errors import DeviceError, ImageError, ModelError, UsageError
 from restorer.load import denoiser, find
 from restorer.restore import Restorer, Settings, pad, sample
 
-RDDM = Sample("rddm", 3)
 CPU = torch.device("cpu")
 RDDM = Sample("rddm", 3)
 

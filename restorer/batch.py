@@ -9,9 +9,10 @@ The work on a picture is a function, so that ``restore`` and ``degrade`` share a
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -27,11 +28,25 @@ from restorer.device import dtype_name, is_out_of_memory
 from restorer.errors import DeviceError, ImageError, InputError, RestorerError
 from restorer.images.atomic import write_bytes
 from restorer.images.read import read_bytes
-from restorer.images.recipe import check_beside, write_beside
-from restorer.masks import Mask, find_mask, read_mask
-from restorer.plan import FileId, Files, Job, Plan, file_id, onto_input, plan, renamed, source_ids, with_ending
+from restorer.images.recipe import check_beside, same_recipe, write_beside
+from restorer.masks import Mask, read_mask
+from restorer.plan import (
+    FileId,
+    Files,
+    Job,
+    Plan,
+    file_id,
+    onto_input,
+    partners,
+    plan,
+    renamed,
+    source_ids,
+    with_ending,
+)
 from restorer.restore import Restorer, Settings
 from restorer.search import STREAM
+from restorer.trace import Curves, Frames, Trace, beside
+from restorer.truth import find_truth, measure, read_truth
 
 __all__ = ["Files", "Job", "Plan", "Record", "Work", "degrading", "plan", "restoring", "run", "run_paths"]
 
@@ -47,7 +62,8 @@ Status = Literal["done", "skipped", "other", "failed", "planned"]
 class Work:
     """What is done to every picture: ``apply(pixels, after_step)`` does it, ``recipe`` says it, ``steps`` counts it.
 
-    Where the files come with masks, ``apply`` gets (pixels, after_step, mask).
+    Where there are masks or traces, ``apply`` gets (pixels, after_step, mask or None, watch or None); a watch is called
+    as `restorer.restore.Watch` says.
     """
 
     apply: Callable[..., Tensor]
@@ -63,6 +79,8 @@ class Record:
 
     ``status``: done; skipped (the output is there, made with the same recipe); other (it is there, made otherwise);
     failed, with an ``error``; planned (it would be done, in a dry run). ``size``: (width, height) of the output.
+    ``scores``: "psnr" in dB and "ssim" of what was written, where there is a ground truth; of a lossy format, of the
+    pixels before it loses anything.
     """
 
     input: str
@@ -75,14 +93,21 @@ class Record:
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     error: RestorerError | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     def line(self) -> dict[str, Any]:
         """The record as JSON: version 1 of the lines that ``--json`` prints."""
         line = {"v": RECORD_VERSION, "input": self.input, "output": self.output, "status": self.status}
         line |= {key: self.made[key] for key in SHOWN if key in self.made}
         line |= {"size": self.size and list(self.size), "device": self.device, "dtype": self.dtype}
-        line |= {"seconds": round(self.seconds, 3), "warnings": list(self.warnings)}
+        line |= {"seconds": round(self.seconds, 3)} | {name: json_score(score) for name, score in self.scores.items()}
+        line |= {"warnings": list(self.warnings)}
         return line | ({"error": str(self.error)} if self.error else {})
+
+
+def json_score(score: float) -> float | None:
+    """Four decimals; None for the infinite PSNR of equal pictures, since JSON has no word for it."""
+    return round(score, 4) if math.isfinite(score) else None
 
 
 def restoring(restorer: Restorer, settings: Settings, *, masked: bool = False) -> Work:
@@ -94,7 +119,9 @@ def restoring(restorer: Restorer, settings: Settings, *, masked: bool = False) -
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     settings = restorer.settled(replace(settings, seed=seed))
     return Work(
-        apply=lambda y, after_step, mask=None: restorer.restore(y, settings, lambda state: after_step(), mask),
+        apply=lambda y, after_step, mask=None, watch=None: restorer.restore(
+            y, settings, lambda state: after_step(), mask, watch
+        ),
         recipe=restorer.recipe(settings),
         steps=settings.steps,
         device=str(restorer.device),
@@ -108,7 +135,8 @@ def degrading(recipe: str, strength: float, seed: int) -> Work:
     seed = secrets.randbelow(2**32) if seed == -1 else seed
 
     def apply(x: Tensor, after_step: Step) -> Tensor:
-        return degrade(x, recipe, strength=strength, rng=torch.Generator().manual_seed(seed))
+        # Noise goes beyond black and white, which files do not.
+        return degrade(x, recipe, strength=strength, rng=torch.Generator().manual_seed(seed)).clamp(0, 1)
 
     made = {"restorer": __version__, "degrade": recipe, "strength": strength, "seed": seed}
     return Work(apply, made)
@@ -151,8 +179,11 @@ def run(
     """
     jobs = list(jobs)
     taken = {job.target for job in jobs if job.target}
+    stems = Counter(target.with_suffix("") for target in taken)
+    twins = frozenset(stem for stem, count in stems.items() if count > 1)
     tell = progress or (lambda job, steps: None)
-    bench = _Bench(work, files, dry_run, tell, stdin, stdout, source_ids(jobs) | _mask_ids(jobs, files), taken)
+    inputs = source_ids(jobs) | _partner_ids(jobs, files)
+    bench = _Bench(work, files, dry_run, tell, stdin, stdout, inputs, taken, twins)
     for job in jobs:
         started = perf_counter()
         try:
@@ -167,7 +198,10 @@ def run(
 
 @dataclass(frozen=True, eq=False)
 class _Bench:
-    """Where one picture after the other is worked on; of one it keeps only the name for the next, in ``taken``."""
+    """Where one picture after the other is worked on; of one it keeps only the name for the next, in ``taken``.
+
+    ``twins``: outputs without their endings, of which there are several.
+    """
 
     work: Work
     files: Files
@@ -177,6 +211,7 @@ class _Bench:
     stdout: BinaryIO | None
     inputs: frozenset[FileId]
     taken: set[Path]
+    twins: frozenset[Path]
 
     def do(self, job: Job) -> Record:
         """Read, look whether it is done already, work, write."""
@@ -196,11 +231,22 @@ class _Bench:
             job, standing = self._look(job, recipe)
             if standing:
                 return self._record(job, standing)
-        marked = () if mask is None else (mask.pixels(picture.size, self.files.max_pixels),)
+        marked = None if mask is None else mask.pixels(picture.size, self.files.max_pixels)
+        job, clean = self._truth(job, picture.size)
+        trace = None if clean is None and self.files.trace == "plot" else self._trace(job, recipe)
         self._prepare(job)
-        result = picture.restored(self._apply(job, picture.pixels, *marked))
+        self._check_trace(job, trace)
+        watch = None if trace is None else Curves(clean) if trace.kind == "plot" else Frames(self.work.steps)
+        result = picture.restored(self._apply(job, picture.pixels, marked, watch))
         self._write(job, result, form, recipe)
-        return self._record(job, "done", result.size)
+        if clean is None and trace is None:
+            return self._record(job, "done", result.size)
+        written = images.as_written(result, format=form, bits=self.files.bits)
+        if trace:
+            trace.write(watch.drawn(written))
+        scores, unmeasured = ({}, []) if clean is None else measure(written, clean)
+        job = _warned(job, *(f"{job.name}: {sentence}" for sentence in unmeasured))
+        return replace(self._record(job, "done", result.size), scores=scores)
 
     def _read(self, job: Job) -> bytes:
         if job.source is None:
@@ -218,25 +264,56 @@ class _Bench:
 
     def _look(self, job: Job, recipe: Mapping[str, Any]) -> tuple[Job, Status | None]:
         """What the output's place says: the job to do, or the status that makes it needless."""
-        if job.target is None or not job.target.exists():
+        if job.target is None:
             return job, None
         if job.target.is_dir():
             raise ImageError(f"{job.target} is a folder; choose another --output.")
-        match self.files.exists:
-            case "skip":
-                return job, "skipped" if same_recipe(images.read_recipe(job.target), recipe) else "other"
-            case "error":
-                raise ImageError(f"{job.target} exists already; use --overwrite, or --exists rename.")
-            case "rename":
-                return replace(job, target=self._free(job.target)), None
-        return job, None
+        if self.files.exists == "rename":
+            return (job if self._is_free(job.target) else replace(job, target=self._free(job.target))), None
+        if job.target.exists() and self.files.exists == "error":
+            raise ImageError(f"{job.target} exists already; use --overwrite, or --exists rename.")
+        if not job.target.exists() or self.files.exists == "overwrite":
+            return job, None
+        if not same_recipe(images.read_recipe(job.target), recipe):
+            return job, "other"
+        trace = self._trace(job, recipe)
+        return job, "skipped" if trace is None or trace.stands() else None
+
+    def _is_free(self, target: Path) -> bool:
+        trace = self._trace_place(target)
+        return not target.exists() and (trace is None or not trace.exists())
 
     def _free(self, target: Path) -> Path:
         number = 2
-        while (free := renamed(target, number)).exists() or free in self.taken:
+        while not self._is_free(free := renamed(target, number)) or free in self.taken:
             number += 1
         self.taken.add(free)
         return free
+
+    def _truth(self, job: Job, size: tuple[int, int]) -> tuple[Job, Tensor | None]:
+        """The clean picture, or the job with a warning that says why there is none: it can be restored all the same."""
+        if self.files.gt is None:
+            return job, None
+        try:
+            return job, read_truth(find_truth(self.files.gt, job), size, self.files.max_pixels)
+        except ImageError as error:
+            return _warned(job, f"{error} It is restored, but not measured."), None
+
+    def _trace_place(self, target: Path) -> Path | None:
+        kind = self.files.trace
+        return kind and beside(target, kind, whole_name=target.with_suffix("") in self.twins)
+
+    def _trace(self, job: Job, recipe: Mapping[str, Any]) -> Trace | None:
+        """The trace that is asked for. A chart shows how near the picture came to one ground truth, and needs that."""
+        if self.files.trace is None:
+            return None
+        if self.files.trace == "plot":
+            try:
+                truth = read_bytes(find_truth(self.files.gt, job))
+            except ImageError:
+                return None
+            recipe = {**recipe, "gt": hashlib.sha256(truth).hexdigest()}
+        return Trace(self.files.trace, self._trace_place(job.target), recipe, self.files.record != "none")
 
     def _settle(self, job: Job, picture: images.Picture) -> tuple[Job, str]:
         """The format that is written, and the job with an ending and warnings that fit it."""
@@ -247,7 +324,7 @@ class _Bench:
         lost = _lost(picture, asked or own.format, self.files.bits)
         if asked:
             warning = f"{job.name}: {' and '.join(lost)} cannot be kept in {asked}; png would keep it."
-            return (replace(job, warnings=(*job.warnings, warning)) if lost else job), form
+            return (_warned(job, warning) if lost else job), form
         if job.target is None or named == form:
             return job, form
         job = with_ending(job, form, self.taken)
@@ -257,7 +334,7 @@ class _Bench:
                 f"{job.name}: {' and '.join(lost)} would be lost as {named}; "
                 f"writing {job.target.name} instead (use --format {named} to force)."
             )
-            job = replace(job, warnings=(*job.warnings, warning))
+            job = _warned(job, warning)
         return job, form
 
     def _prepare(self, job: Job) -> None:
@@ -276,7 +353,20 @@ class _Bench:
         if self.files.record == "sidecar":
             check_beside(job.target)
 
-    def _apply(self, job: Job, pixels: Tensor, *marked: Tensor) -> Tensor:
+    def _check_trace(self, job: Job, trace: Trace | None) -> None:
+        """The same for its trace."""
+        if trace is None:
+            return
+        for file in trace.files():
+            if file_id(file) in self.inputs:
+                raise onto_input(job.name, file)
+        if trace.place in self.taken:
+            raise ImageError(f"{job.name}: its trace {trace.place} is the output of another input; give a --suffix.")
+        if self.files.exists != "overwrite" and not trace.has_room():
+            raise ImageError(f"{trace.place} is there already; use --overwrite, or another --output.")
+        self.taken.add(trace.place)
+
+    def _apply(self, job: Job, pixels: Tensor, mask: Tensor | None, watch: Frames | Curves | None) -> Tensor:
         steps = 0
 
         def after_step() -> None:
@@ -284,7 +374,9 @@ class _Bench:
             steps += 1
             self.progress(job, steps)
 
-        return self.work.apply(pixels, after_step, *marked)
+        if mask is None and watch is None:
+            return self.work.apply(pixels, after_step)
+        return self.work.apply(pixels, after_step, mask, watch)
 
     def _write(self, job: Job, picture: images.Picture, form: str, recipe: Mapping[str, Any]) -> None:
         files = self.files
@@ -305,22 +397,15 @@ class _Bench:
         return Record(job.name, output, status, self.work.recipe, size, warnings=job.warnings)
 
 
-def _mask_ids(jobs: Sequence[Job], files: Files) -> frozenset[FileId]:
-    """The masks, which may be written as little as the inputs."""
-    found = []
-    for job in jobs if files.mask is not None else ():
-        with suppress(ImageError):  # told when it is this picture's turn
-            found.append(file_id(find_mask(files.mask, job)))
+def _partner_ids(jobs: Sequence[Job], files: Files) -> frozenset[FileId]:
+    """The masks and the ground truth, which may be written as little as the inputs."""
+    places = [place for place in (files.mask, files.gt) if place is not None]
+    found = (file_id(file) for place in places for job in jobs for file in partners(place, job))
     return frozenset(i for i in found if i)
 
 
-def same_recipe(recorded: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
-    """Whether a picture was made as wanted: another version of restorer makes no difference."""
-    return recorded is not None and _essence(recorded) == _essence(wanted)
-
-
-def _essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in recipe.items() if key != "restorer"}
+def _warned(job: Job, *sentences: str) -> Job:
+    return replace(job, warnings=(*job.warnings, *sentences))
 
 
 def _decode(data: bytes, job: Job, max_pixels: int) -> images.Picture:

@@ -60,6 +60,9 @@ GAIN: Range = (1.0, 1.15)
 HIGHLIGHT: Range = (0.05, 0.4)
 RIM: Range = (0.0, 0.3)
 
+# Noise: standard deviation at strength 1, so that the field's sigma of 25 is strength 0.25.
+NOISE = 100 / 255
+
 
 def degrade(x: Tensor, recipe: str, *, strength: float, rng: torch.Generator) -> Tensor:
     """A damaged copy of ``x``, the same for the same ``rng`` state; ``x`` itself at strength 0.
@@ -278,6 +281,14 @@ def _put_drop(cover: Tensor, shade: Tensor, source: Tensor, scale: float, rng: t
     cover[window] = torch.where(front, opacity, cover[window])
 
 
+# ------------------------------------------------------------------------------------------------ noise
+
+
+def noise(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
+    """White Gaussian noise of 100 strength 8-bit levels; not cut off at 0 and 1, which only a file does."""
+    return x + strength * NOISE * torch.randn(x.shape, generator=rng)
+
+
 # ------------------------------------------------------------------------------------------------ chance
 
 
@@ -293,4 +304,4 @@ def _chance(rng: torch.Generator, probability: float) -> bool:
     return float(torch.rand((), generator=rng)) < probability
 
 
-DEGRADATIONS: dict[str, Degradation] = {"rain": rain, "drops": drops}
+DEGRADATIONS: dict[str, Degradation] = {"rain": rain, "drops": drops, "noise": noise}

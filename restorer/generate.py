@@ -20,19 +20,17 @@ import torch
 from torch import Tensor
 
 from restorer import images
-from restorer.batch import Record, same_recipe
+from restorer.batch import Record
 from restorer.device import dtype_name, is_out_of_memory
 from restorer.diffusion.predict import Denoiser, Prediction
 from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
 from restorer.errors import DeviceError, ImageError, UsageError
-from restorer.images.atomic import write_bytes
-from restorer.images.many import gif, sheet
+from restorer.images.many import sheet
+from restorer.images.recipe import same_recipe
+from restorer.trace import Trace, every
 
 if TYPE_CHECKING:
     from restorer.restore import Restorer, Settings
-
-LONGEST_TRACE = 100
-"""A trace has no more frames: of a longer way every so manieth."""
 
 Size = tuple[int, int]
 
@@ -154,12 +152,12 @@ def _draw(
     """x_t on the way, scaled from the net's range to [0, 1], on the CPU; only the last unless ``trace``."""
     lo, hi = denoiser.bounds
     kept = []
-    every = max(1, -(-settings.steps // LONGEST_TRACE))
-    for i, state in enumerate(sample(denoiser, seeds, settings, restorer.entry.sample.sampler, size, restorer.device)):
+    skip = every(settings.steps)
+    for i, state in enumerate(sample(denoiser, seeds, settings, settings.sampler, size, restorer.device)):
         if i and after_step:
             after_step()
         last = state.t == 0
-        if last or (trace and i % every == 0):
+        if last or (trace and i % skip == 0):
             frame = (state.x.cpu() - lo) / (hi - lo)
             # Samplers that take out residual and noise in turn come to 0 twice; what comes last counts.
             kept = [*kept, frame] if trace else [frame]
@@ -229,7 +227,8 @@ def run(restorer: Restorer, order: Order, progress: Callable[[Batch, int], None]
         started = perf_counter()
         for picture, drawn in zip(batch, _batch(restorer, batch, order, tell), strict=True):
             images.write(images.Picture(drawn.pixels), picture.target, recipe=picture.recipe)
-            _write_trace(drawn.trace, picture, order.trace)
+            if trace := _trace(picture, order):
+                trace.write(drawn.trace)
             if order.sheet:
                 pixels[picture.seed] = drawn.pixels
             yield _record(restorer, picture, "done", order.size, (perf_counter() - started) / len(batch))
@@ -269,24 +268,18 @@ def _is_file(output: Path) -> bool:
     return images.format_of(output) is not None and not output.is_dir()
 
 
-def _trace_path(picture: _New, kind: str) -> Path:
-    return picture.target.with_suffix(".gif") if kind == "gif" else picture.target.with_suffix("")
+def _trace(picture: _New, order: Order) -> Trace | None:
+    """0000.gif, or a folder 0000 of frames."""
+    ending = ".gif" if order.trace == "gif" else ""
+    return order.trace and Trace(order.trace, picture.target.with_suffix(ending), picture.recipe)
 
 
 def _stands(picture: _New, order: Order) -> bool:
     """Whether nothing is left to do for it."""
-    if order.overwrite or not picture.target.exists():
+    if order.overwrite or not same_recipe(images.read_recipe(picture.target), picture.recipe):
         return False
-    if order.trace == "gif" and not _trace_path(picture, "gif").exists():
-        return False
-    # The first frame is written last: with it they are all there.
-    if order.trace == "frames" and not _is_of(_trace_path(picture, "frames") / _frame_name(0), picture):
-        return False
-    return _is_of(picture.target, picture)
-
-
-def _is_of(file: Path, picture: _New) -> bool:
-    return same_recipe(images.read_recipe(file), picture.recipe)
+    trace = _trace(picture, order)
+    return trace is None or trace.stands()
 
 
 def _make_room(order: Order, wanted: Sequence[_New]) -> None:
@@ -302,15 +295,13 @@ def _make_room(order: Order, wanted: Sequence[_New]) -> None:
 
 def _check_room(order: Order, wanted: Sequence[_New]) -> None:
     for picture in wanted:
-        if picture.target.exists() and not _is_of(picture.target, picture):
+        if picture.target.exists() and not same_recipe(images.read_recipe(picture.target), picture.recipe):
             raise ImageError(
                 f"{picture.target} is there, made with other settings; use --overwrite, or another OUTPUT."
             )
-        trace = order.trace and _trace_path(picture, order.trace)
-        # What an interrupted run left of the frames is ours.
-        ours = trace and trace.is_dir() and all(_is_of(file, picture) for file in trace.iterdir())
-        if trace and trace.exists() and not ours:
-            raise ImageError(f"{trace} is there already; use --overwrite, or another OUTPUT.")
+        trace = _trace(picture, order)
+        if trace and not trace.has_room():
+            raise ImageError(f"{trace.place} is there already; use --overwrite, or another OUTPUT.")
     place = sheet_file(order)
     if order.sheet and place.exists() and "samples" not in (images.read_recipe(place) or {}):
         raise ImageError(f"{place} is there and is no sheet of restorer; use --overwrite, or another OUTPUT.")
@@ -329,23 +320,6 @@ def _batch(restorer: Restorer, batch: Sequence[_New], order: Order, tell: Callab
     seeds = [picture.seed for picture in batch]
     trace = order.trace is not None
     return draw(restorer, seeds, order.settings, size=order.size, trace=trace, after_step=after_step)
-
-
-def _write_trace(frames: Sequence[Tensor], picture: _New, kind: str | None) -> None:
-    if kind == "gif":
-        write_bytes(_trace_path(picture, kind), gif(frames))
-    elif kind == "frames":
-        folder = _trace_path(picture, kind)
-        folder.mkdir(exist_ok=True)
-        for i, frame in reversed(list(enumerate(frames))):
-            images.write(images.Picture(frame.contiguous()), folder / _frame_name(i), recipe=picture.recipe)
-        for file in folder.glob("[0-9][0-9][0-9].png"):
-            if int(file.stem) >= len(frames):  # of a longer way that is overwritten
-                file.unlink()
-
-
-def _frame_name(i: int) -> str:
-    return f"{i:03d}.png"
 
 
 def _record(

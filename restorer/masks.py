@@ -11,7 +11,7 @@ from torch import Tensor
 from restorer import images
 from restorer.errors import ImageError
 from restorer.images.read import read_bytes
-from restorer.plan import Job
+from restorer.plan import Job, partners
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +49,12 @@ def find_mask(place: Path, job: Job) -> Path:
 
     Raises ``ImageError`` when there is none, or several.
     """
-    if not place.is_dir():
-        return place
-    name = job.inside or (Path(job.source.name) if job.source else None)
-    if name is None:
+    found = partners(place, job)
+    if not found and job.source is None:
         raise ImageError("Standard input has no name to find its mask by; name the mask's file: --mask FILE.")
-    if (place / name).is_file():
-        return place / name
-    folder = (place / name).parent
-    near = [file for file in folder.iterdir() if file.stem == name.stem] if folder.is_dir() else []
-    found = sorted(file for file in near if images.format_of(file) and file.is_file())
     if len(found) != 1:
         names = " and ".join(file.name for file in found)
+        name = job.inside or Path(job.source.name)
         raise ImageError(
             f"{job.name}: {f'several masks: {names}' if found else f'no mask {name.with_suffix(str())}.*'} in {place}; "
             "a mask has the name of its picture."

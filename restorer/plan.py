@@ -23,6 +23,7 @@ from typing import Literal
 from restorer.errors import ImageError, InputError, UsageError, unknown
 from restorer.images import FORMATS, MAX_PIXELS, SUFFIXES, format_of, read_recipe
 from restorer.search import STREAM, Problem, Search, Source, search_all
+from restorer.trace import Kind, beside
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Files:
 
     ``participle`` names outputs: photo_restored.jpg; ``suffix`` replaces that, None is the rule of the table above.
     ``exists``: skip, overwrite, rename or error, when the output is there. ``record``: embed, sidecar or none.
-    ``mask``: the file of a mask for all pictures, or a folder of masks with their names.
+    ``mask``: the file of a mask for all pictures, or a folder of masks with their names; ``gt``: the clean pictures to
+    measure against, likewise. ``trace``: what is written beside each output of how it came to be.
     """
 
     participle: str = "restored"
@@ -45,6 +47,8 @@ class Files:
     record: Literal["embed", "sidecar", "none"] = "embed"
     max_pixels: int = MAX_PIXELS
     mask: Path | None = None
+    gt: Path | None = None
+    trace: Kind | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,23 @@ class Job:
         return STREAM if self.source is None else str(self.source)
 
 
+def partners(place: Path, job: Job) -> list[Path]:
+    """What belongs to the job's picture: ``place`` itself unless it is a folder, else the picture of that name in it.
+
+    The ending may differ, where none has the very name; then there may be several. Standard input has no name.
+    """
+    if not place.is_dir():
+        return [place]
+    if job.source is None:
+        return []
+    name = job.inside or Path(job.source.name)
+    if (place / name).is_file():
+        return [place / name]
+    folder = (place / name).parent
+    near = [file for file in folder.iterdir() if file.stem == name.stem] if folder.is_dir() else []
+    return sorted(file for file in near if format_of(file) and file.is_file())
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be done. ``passed_over`` counts files found that are no pictures, or outputs of an earlier run."""
@@ -80,8 +101,15 @@ def plan(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str
     """The jobs for files, folders, patterns, @list.txt or "-". Raises ``UsageError`` when the words disagree."""
     words, place = [os.fspath(word) for word in inputs], None if output is None else os.fspath(output)
     _check(words, place, files)
-    if words == [STREAM]:
-        return _plan_stream(place, files)
+    todo = _plan_stream(place, files) if words == [STREAM] else _plan_files(words, place, files)
+    if files.gt is not None and todo.jobs and not any(partners(files.gt, job) for job in todo.jobs):
+        raise UsageError(
+            f"{files.gt}: no picture there has the name of an input; --gt takes a picture, or a folder of equal names."
+        )
+    return todo
+
+
+def _plan_files(words: list[str], place: str | None, files: Files) -> Plan:
     search = search_all(words, place, files.recursive)
     if place == STREAM:
         if len(search.sources) > 1:
@@ -97,13 +125,20 @@ def _check(words: list[str], place: str | None, files: Files) -> None:
         raise UsageError("No input is named; give pictures, folders, or - for standard input.")
     if files.mask is not None and not files.mask.exists():
         raise InputError(f"{files.mask}: no such mask file, nor a folder of masks; check the path.")
+    if files.gt is not None and not files.gt.exists():
+        raise UsageError(f"{files.gt}: no such picture, nor a folder of clean pictures; check what --gt names.")
+    if files.trace == "plot" and files.gt is None:
+        raise UsageError("--trace plot draws PSNR against the ground truth; name that too: --gt FILE or FOLDER.")
     if STREAM in words and len(words) > 1:
         raise UsageError("Standard input (-) cannot be mixed with other inputs; run restorer twice.")
     if files.suffix is not None and ("/" in files.suffix or os.sep in files.suffix):
         raise UsageError(f"The suffix {files.suffix!r} holds a folder; use --output for that.")
     if files.format != "auto" and files.format not in FORMATS:
         raise unknown("format", files.format, ["auto", *FORMATS])
-    if (place == STREAM or (words == [STREAM] and place is None)) and files.record == "sidecar":
+    piped = place == STREAM or (words == [STREAM] and place is None)
+    if piped and files.trace is not None:
+        raise UsageError("A picture on standard output has no trace beside it; use -o FILE, or leave out --trace.")
+    if piped and files.record == "sidecar":
         raise UsageError("A picture on standard output has no file beside it; use --record embed or none.")
     if files.bits == 16 and files.format != "auto" and not FORMATS[files.format].deep:
         raise UsageError(f"{files.format} holds 8 bits a channel, not 16; use --format png or tiff, or --bits 8.")
@@ -218,7 +253,7 @@ def onto_input(name: str, target: Path) -> ImageError:
 def _guard(jobs: list[Job], search: Search) -> Plan:
     """Drop inputs that an earlier run of the same words wrote, and refuse what would be written onto an input."""
     sources = source_ids(jobs)
-    ours = {i for job in jobs if (i := _own_output(job, sources))}
+    ours = {i for job in jobs for made in (job.target, beside(job.target, "plot")) if (i := _own(made, job, sources))}
     kept = [job for job in jobs if file_id(job.source) not in ours]
     sources = source_ids(kept)
     good, problems = [], list(search.problems)
@@ -230,12 +265,12 @@ def _guard(jobs: list[Job], search: Search) -> Plan:
     return Plan(tuple(good), tuple(problems), search.passed_over + len(jobs) - len(kept))
 
 
-def _own_output(job: Job, sources: frozenset[FileId]) -> FileId | None:
-    """The target of ``job`` when it is an input too and restorer made it: ``restore *.jpg``, a second time."""
-    target = file_id(job.target)
-    if target not in sources or target == file_id(job.source) or read_recipe(job.target) is None:
+def _own(made: Path, job: Job, sources: frozenset[FileId]) -> FileId | None:
+    """The file ``made`` when it is an input too and restorer made it: ``restore *.jpg``, a second time."""
+    known = file_id(made)
+    if known not in sources or known == file_id(job.source) or read_recipe(made) is None:
         return None
-    return target
+    return known
 
 
 def renamed(target: Path, number: int) -> Path:

@@ -14,24 +14,32 @@ from torch import Tensor
 from restorer import __version__
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
-from restorer.diffusion.process import time_of_noise
-from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
+from restorer.diffusion.process import largest_noise, time_of_noise
+from restorer.diffusion.samplers import GRIDS, SAMPLERS, State, natural_eta
 from restorer.entry import GENERATE, Entry, Sample, default_model
 from restorer.errors import ImageError, UsageError, unknown
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
+from restorer.noise import estimate_sigma
 
 if TYPE_CHECKING:
     from restorer.batch import Record
 
 Image = TypeVar("Image")
 
+Watch = Callable[[int, Tensor, Tensor], None]
+"""Called with (steps done, x_t, predicted x0): both (1, 3, H, W) on the CPU, scaled to [0, 1] but not clamped.
+
+Called first with 0, x_T and the degraded picture; again with 0 when a run starts over in full precision.
+"""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How to make one picture; what is None comes from the model's card. ``times``: a key of GRIDS.
+    """How to make one picture; what is None comes from the model's card.
 
-    ``sigma``: standard deviation of the picture's own noise, in 8-bit levels; only for models that begin at it.
+    ``sampler`` and ``times`` are keys of SAMPLERS and GRIDS. ``sigma``: standard deviation of the picture's own noise,
+    in 8-bit levels, for models that begin at it; None: guessed from the picture.
     """
 
     steps: int | None = None
@@ -39,6 +47,7 @@ class Settings:
     seed: int = 0
     times: str | None = None
     sigma: float | None = None
+    sampler: str | None = None
 
 
 @dataclass(eq=False)
@@ -76,16 +85,20 @@ class Restorer:
         eta: float | None = None,
         seed: int = 0,
         mask: Any = None,
+        sigma: float | None = None,
+        sampler: str | None = None,
     ) -> Image:
         """Restore a PIL image, numpy array or tensor; the same kind comes back.
 
         ``steps``: net calls, 1 to the schedule's length; ``eta``: fresh noise, 0 to 1; both default to the card's.
         ``mask``: an image of the same size for models that take one, white where marked.
+        ``sigma``: the image's noise in 8-bit levels, for models that begin at it, by default guessed.
+        ``sampler``: a key of ``restorer.diffusion.samplers.SAMPLERS``, by default the card's.
         The same ``seed`` gives the same picture. Raises ``ImageError`` or ``UsageError``.
         """
         y, same_kind = to_tensor(image)
         marked = None if mask is None else to_tensor(mask)[0]
-        return same_kind(self.restore(y, Settings(steps, eta, seed), mask=marked))
+        return same_kind(self.restore(y, Settings(steps, eta, seed, None, sigma, sampler), mask=marked))
 
     def run(
         self,
@@ -97,15 +110,23 @@ class Restorer:
         eta: float | None = None,
         seed: int = 0,
         mask: str | PathLike[str] | None = None,
+        gt: str | PathLike[str] | None = None,
+        trace: Literal["gif", "frames", "plot"] | None = None,
+        sigma: float | None = None,
+        sampler: str | None = None,
     ) -> Iterator[Record]:
         """Restore files and folders as the command does, and yield a record of each, failed ones among them.
 
-        ``mask``: a file for all pictures, or a folder of masks with their names.
+        ``mask``: a file for all pictures, or a folder of masks with their names; ``gt``: clean pictures likewise, to
+        which the records' ``scores`` compare. ``trace``: what is written beside each output of how it came to be. The
+        others are those of ``__call__``. Raises ``UsageError`` for words that disagree, or when no picture has a ground
+        truth.
         """
         from restorer.batch import Files, run_paths
 
-        files = Files(exists=exists, mask=None if mask is None else Path(mask))
-        yield from run_paths(self, paths, output, Settings(steps, eta, seed), files)
+        mask, gt = (None if place is None else Path(place) for place in (mask, gt))
+        files = Files(exists=exists, mask=mask, gt=gt, trace=trace)
+        yield from run_paths(self, paths, output, Settings(steps, eta, seed, None, sigma, sampler), files)
 
     @property
     def takes_mask(self) -> bool:
@@ -131,6 +152,7 @@ class Restorer:
         eta: float | None = None,
         seed: int = 0,
         times: str | None = None,
+        sampler: str | None = None,
         batch_size: int = 8,
     ) -> Iterator[Tensor]:
         """New pictures, each float32 (1, 3, H, W), RGB in [0, 1], on the CPU; the i-th has the seed ``seed`` + i.
@@ -143,7 +165,7 @@ class Restorer:
         self.check_generates()
         if samples < 0 or batch_size < 1:
             raise UsageError(f"samples must be 0 or more and batch_size at least 1, not {samples} and {batch_size}.")
-        settings = self.settled(Settings(steps, eta, seed, times))
+        settings = self.settled(Settings(steps, eta, seed, times, None, sampler))
         width, height = checked_size(self, size)
         for first in range(seed, seed + samples, batch_size):
             seeds = range(first, min(first + batch_size, seed + samples))
@@ -152,11 +174,16 @@ class Restorer:
 
     def settled(self, settings: Settings) -> Settings:
         """The settings with the card's values filled in. Raises ``UsageError`` for one out of range."""
-        sample = self.entry.sample
-        steps = sample.steps if settings.steps is None else settings.steps
-        eta = sample.eta if settings.eta is None else settings.eta
-        times = sample.times if settings.times is None else settings.times
-        longest = self.denoiser.schedule.T
+        own, schedule = self.entry.sample, self.denoiser.schedule
+        steps = own.steps if settings.steps is None else settings.steps
+        times = own.times if settings.times is None else settings.times
+        sampler = own.sampler if settings.sampler is None else settings.sampler
+        if sampler not in SAMPLERS:
+            raise unknown("sampler", sampler, list(SAMPLERS))
+        eta = settings.eta
+        if eta is None:
+            eta = own.eta if sampler == own.sampler else natural_eta(sampler)
+        longest = schedule.T
         if not 1 <= steps <= longest:
             raise UsageError(f"steps must be from 1 to {longest}, the length of the model's schedule; not {steps}.")
         if not 0 <= eta <= 1:
@@ -165,21 +192,42 @@ class Restorer:
             raise UsageError(f"seed must be from 0 to 2^63 - 1, not {settings.seed}.")
         if times not in GRIDS:
             raise unknown("times", times, list(GRIDS))
-        return replace(settings, steps=steps, eta=eta, times=times)
+        try:
+            # Nothing is computed before it is asked for, but what a sampler refuses it refuses here.
+            SAMPLERS[sampler](None, schedule, None, [longest, 0], eta=eta)
+            self._check_sigma(settings.sigma)
+        except ValueError as error:
+            raise UsageError(f"{error}") from error
+        return replace(settings, steps=steps, eta=eta, times=times, sampler=sampler)
+
+    def _check_sigma(self, sigma: float | None) -> None:
+        if sigma is None:
+            return
+        if self.entry.sample.begin != "picture":
+            raise UsageError(f"Model {self.entry.name!r} is not told how much noise there is; leave out --sigma.")
+        lo, hi = self.denoiser.bounds
+        largest = 255 / (hi - lo) * float(largest_noise(self.denoiser.schedule))
+        if not 0 < sigma <= largest:
+            raise UsageError(
+                f"sigma must be above 0 and at most {largest:g}, the most noise that {self.entry.name} was made for; "
+                f"not {sigma:g}."
+            )
 
     def recipe(self, settings: Settings) -> dict[str, Any]:
         """What makes the picture: enough to make it again."""
         settings = self.settled(settings)
+        sigma = {"sigma": settings.sigma or "guessed"} if self.entry.sample.begin == "picture" else {}
         return {
             "restorer": __version__,
             "task": self.entry.task,
             "model": self.entry.name,
             "weights": self.found.sha256,
-            "sampler": self.entry.sample.sampler,
+            "sampler": settings.sampler,
             "steps": settings.steps,
             "eta": settings.eta,
             "times": settings.times,
             "seed": settings.seed,
+            **sigma,
             "dtype": dtype_name(self.denoiser.dtype),
         }
 
@@ -201,11 +249,13 @@ class Restorer:
         settings: Settings,
         progress: Callable[[State], None] | None = None,
         mask: Tensor | None = None,
+        watch: Watch | None = None,
     ) -> Tensor:
         """The clean picture of ``y``, both float32 (1, 3, H, W), RGB in [0, 1], on the CPU; ``mask`` is like ``y``.
 
-        ``progress`` is called after every step. Raises ``ImageError`` for a picture too small, a mask of another size,
-        or when no finite picture comes out even in full precision; ``UsageError`` as ``settled`` and ``check`` do.
+        ``progress`` is called after every step, ``watch`` before the first too; neither changes a bit of the picture.
+        Raises ``ImageError`` for a picture too small, a mask of another size, or when no finite picture comes out even
+        in full precision; ``UsageError`` as ``settled`` and ``check`` do.
         """
         self.check(masked=mask is not None)
         settings = self.settled(settings)
@@ -219,16 +269,27 @@ class Restorer:
         if mask is not None and mask.shape[-2:] != y.shape[-2:]:
             size = f"{mask.shape[-1]}x{mask.shape[-2]}"
             raise ImageError(f"The mask is {size} pixels, the picture {width}x{height}; they must be of one size.")
+        settings = self._with_sigma(y, settings)
         # Upstream, too, a mask is three channels; they are equal there, because it is grey.
         mask = None if mask is None else mask.mean(dim=1, keepdim=True).expand_as(y)
         padded, mask = (None if v is None else pad(v, self.entry.size.multiple) for v in (y, mask))
-        x0 = self._run(self.denoiser, padded, settings, progress, mask)
+        inner = (..., slice(height), slice(width))
+        seen = watch and (lambda done, x, x0: watch(done, x[inner], x0[inner]))
+        x0 = self._run(self.denoiser, padded, settings, progress, mask, seen)
         if not x0.isfinite().all() and self.denoiser.dtype != torch.float32:
             # Half precision can overflow on a picture that full precision handles. Progress was told once already.
-            x0 = self._run(self.exact(), padded, settings, None, mask)
+            x0 = self._run(self.exact(), padded, settings, None, mask, seen)
         if not x0.isfinite().all():
             raise ImageError(f"{self.entry.name} gave values that are no numbers; try other --steps or another model.")
-        return x0[..., :height, :width].clamp(0, 1)
+        return x0[inner].clamp(0, 1)
+
+    def _with_sigma(self, y: Tensor, settings: Settings) -> Settings:
+        """The settings with the picture's noise in them, if the model begins at it and was not told."""
+        if self.entry.sample.begin != "picture" or settings.sigma is not None:
+            return settings
+        lo, hi = self.denoiser.bounds
+        known = 255 / (hi - lo) * self.denoiser.schedule.sigma
+        return replace(settings, sigma=min(max(estimate_sigma(y), float(known[1])), float(known[-1])))
 
     def _run(
         self,
@@ -237,20 +298,26 @@ class Restorer:
         settings: Settings,
         progress: Callable[[State], None] | None,
         mask: Tensor | None,
+        watch: Watch | None,
     ) -> Tensor:
         hidden = None
         if denoiser.codec is not None:
             y, hidden = encoded(denoiser, y.to(self.device))
-        x = y
-        for state in sample(denoiser, y, self.entry.sample, settings, self.device, mask=mask):
-            x = (
-                state.x
-            )  # in the end not always the predicted x0: irsde-euler adds noise in its last step, as officially
-            if progress:
-                progress(state)
         lo, hi = denoiser.bounds
-        x = (x - lo) / (hi - lo)
-        return (x if hidden is None else decoded(denoiser, x, hidden)).cpu()
+
+        def picture(v: Tensor) -> Tensor:
+            v = (v - lo) / (hi - lo)
+            return (v if hidden is None else decoded(denoiser, v, hidden)).cpu()
+
+        x = y
+        states = sample(denoiser, y, self.entry.sample, settings, self.device, mask=mask)
+        for done, state in enumerate(states):
+            x = state.x  # which need not end on the predicted x0: official Euler steps of IR-SDE do not
+            if done and progress:
+                progress(state)
+            if watch:
+                watch(done, picture(state.x), picture(state.x0))
+        return picture(x)
 
 
 @torch.inference_mode()
@@ -276,10 +343,10 @@ def sample(
     *,
     mask: Tensor | None = None,
 ) -> Iterator[State]:
-    """The states of one picture on its way, in the net's range; ``y``: (1, 3, H, W) in [0, 1] of padded size, or its
-    latent where the net restores latents.
+    """x_T beside y, then the states of one picture on its way, all in the net's range.
 
-    ``own``: the card's way to draw; ``settings``: settled. ``mask`` is like ``y``; the net is shown it as it is.
+    ``y``: (1, 3, H, W) in [0, 1] of padded size, or its latent; ``mask`` is like ``y``, and the net is shown it as it
+    is. ``own``: the card's way to draw; ``settings``: settled.
     """
     lo, hi = denoiser.bounds
     schedule = denoiser.schedule
@@ -300,7 +367,8 @@ def sample(
             times = grid(schedule.T, settings.steps)
             start = float(schedule.sigma[times[0]]) if own.start is None else own.start
             x = y + start * randn_like(y)
-        states = SAMPLERS[own.sampler](
+        yield State(times[0], x, y)
+        states = SAMPLERS[settings.sampler or own.sampler](
             lambda x, t: denoiser(x, t, y, mask), schedule, x, times, eta=settings.eta, randn_like=randn_like
         )
     except ValueError as error:  # not every sampler takes any eta

@@ -20,9 +20,9 @@ from restorer.batch import (
     restoring,
     run,
     run_paths,
-    same_recipe,
 )
 from restorer.errors import DeviceError, ImageError, InputError, RestorerError, UsageError
+from restorer.images.recipe import same_recipe
 from restorer.restore import Settings
 
 NOTHING = Work(lambda pixels, after_step: pixels, {"restorer": "1", "seed": 0})

@@ -123,3 +123,11 @@ def test_a_model_of_pictures_has_no_codec(toy_restorer, tmp_path):
     net = build_net(entry.net)
     net.add_module("codec", build_codec(entry.codec))
     assert denoiser(net, toy_restorer.denoiser.schedule, entry).codec is net.codec
+
+
+def test_what_is_watched_is_a_picture(model):
+    y, seen = picture(13, 18), []
+    restored = model.restore(y, Settings(steps=3, seed=1), watch=lambda done, x, x0: seen.append((done, x, x0)))
+    assert [done for done, _, _ in seen] == [0, 1, 2, 3]
+    assert all(v.shape == y.shape for _, *pair in seen for v in pair)
+    assert torch.equal(seen[-1][1].clamp(0, 1), restored)

@@ -61,7 +61,18 @@ class TestEveryDegradation:
             y = degrade(picture(*size), recipe, strength=strength, rng=rng(seed))
             assert y.shape == (1, 3, *size)
             assert y.dtype == torch.float32
-            assert 0 <= float(y.min()) <= float(y.max()) <= 1
+            if recipe != "noise":
+                assert 0 <= float(y.min()) <= float(y.max()) <= 1
+
+
+def test_noise_is_white_of_the_size_asked_for_and_is_not_cut_off():
+    x = picture(256, 256)
+    difference = degrade(x, "noise", strength=0.25, rng=rng(0)) - x
+    assert float(difference.std()) == pytest.approx(25 / 255, rel=0.01)
+    assert abs(float(difference.mean())) < 1e-3
+    shifted = (difference[..., 1:] * difference[..., :-1]).mean() / difference.square().mean()
+    assert abs(float(shifted)) < 0.01
+    assert float(degrade(torch.ones(1, 3, 64, 64), "noise", strength=0.25, rng=rng(0)).max()) > 1.2
 
 
 def test_rain_only_brightens(no_veil):
@@ -142,7 +153,7 @@ def test_a_chain_is_its_steps_in_order():
 def test_an_unknown_word_is_named_with_the_nearest():
     with pytest.raises(UsageError, match=r"Unknown degradation 'rian'; did you mean 'rain'\?"):
         degrade(picture(), "drops+rian", strength=0.5, rng=rng(0))
-    with pytest.raises(UsageError, match="known: drops, rain"):
+    with pytest.raises(UsageError, match="known: drops, noise, rain"):
         parse_recipe("")
 
 

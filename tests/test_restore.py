@@ -22,7 +22,6 @@ from restorer.errors import DeviceError, ImageError, ModelError, UsageError
 from restorer.load import denoiser, find
 from restorer.restore import Restorer, Settings, pad, sample
 
-RDDM = Sample("rddm", 3)
 EULER_TO_THE_END = ("irsde-euler", "irsde-ode")  # their last step, as official, is none to the predicted picture
 CPU = torch.device("cpu")
 RDDM = Sample("rddm", 3)
@@ -176,8 +175,9 @@ def test_the_start_is_y_with_the_noise_of_the_schedule(model):
 
     listening = denoiser(listens, model.denoiser.schedule, model.entry)
     y = picture(128, 128)
-    next(sample(listening, y, RDDM, Settings(3, 0.0, 0), CPU))
+    start, _, *_ = sample(listening, y, RDDM, Settings(3, 0.0, 0), CPU)
     x, seen = fed[0].chunk(2, dim=1)
+    assert torch.equal(start.x, x) and torch.equal(start.x0, seen)
     z = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(seen, 2 * y - 1)
     assert torch.allclose(x, seen + 0.1 * z, atol=1e-6)
@@ -188,8 +188,8 @@ def test_the_start_is_y_with_the_noise_of_the_schedule(model):
 
 def test_what_is_not_set_comes_from_the_card(tmp_path):
     restorer = restorer_of(tmp_path / "toy", sample={"steps": 7, "eta": 0.5})
-    assert restorer.settled(Settings()) == Settings(7, 0.5, 0, "rddm")
-    assert restorer.settled(Settings(eta=0.0, steps=1, seed=4)) == Settings(1, 0.0, 4, "rddm")
+    assert restorer.settled(Settings()) == Settings(7, 0.5, 0, "rddm", None, "rddm")
+    assert restorer.settled(Settings(eta=0.0, steps=1, seed=4)) == Settings(1, 0.0, 4, "rddm", None, "rddm")
     times = []
     restorer.restore(picture(), Settings(), progress=lambda state: times.append(state.t))
     assert times == time_grid(100, 7)[1:]
@@ -245,7 +245,7 @@ def test_inference_mode_does_not_leak(model):
     out = model.restore(picture(), Settings(), progress=lambda state: modes.append(torch.is_inference_mode_enabled()))
     assert modes == [False] * 3
     states = sample(model.denoiser, picture(8, 8), RDDM, Settings(3, 0.0, 0), CPU)
-    next(states)
+    next(states), next(states)
     assert not torch.is_inference_mode_enabled()
     assert not out.is_inference()
     (out * torch.ones(1, requires_grad=True)).sum().backward()
@@ -262,7 +262,7 @@ def test_memory_layout_of_the_picture_changes_nothing(model):
 
 def test_the_states_are_in_the_range_of_the_net(model):
     states = list(sample(model.denoiser, picture(8, 8), RDDM, Settings(4, 0.0, 0), CPU))
-    assert [state.t for state in states] == [75, 50, 25, 0]
+    assert [state.t for state in states] == [100, 75, 50, 25, 0]
     assert all(state.x0.abs().max() <= 1 for state in states)
     assert torch.equal(states[-1].x, states[-1].x0)
     assert states[-1].x0.min() < 0

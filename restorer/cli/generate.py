@@ -41,6 +41,7 @@ Model = Annotated[
 Samples = Annotated[int, typer.Option("--samples", min=1, help="How many pictures.", rich_help_panel=DRAWING)]
 Steps = o.under(DRAWING, o.Steps)
 Eta = o.under(DRAWING, o.Eta)
+Sampler = o.under(DRAWING, o.Sampler)
 Seed = o.under(DRAWING, o.Seed)
 Size = Annotated[
     str | None,
@@ -86,6 +87,7 @@ def generate(
     size: Size = None,
     steps: Steps = None,
     eta: Eta = None,
+    sampler: Sampler = None,
     times: Times = None,
     seed: Seed = 0,
     batch_size: BatchSize = 8,
@@ -104,7 +106,7 @@ def generate(
 
     restorer = Restorer.from_pretrained(model, task=GENERATE, device=device, dtype=dtype)
     files = {"overwrite": overwrite, "sheet": grid, "trace": trace}
-    settings = Settings(steps, eta, seed, times)
+    settings = Settings(steps, eta, seed, times, None, sampler)
     asked = order(restorer, Path(output), samples, settings, size=pixels, batch_size=batch_size, **files)
     report = Report(samples)
     try:

@@ -13,6 +13,7 @@ FILES = "Input and output"
 RESTORATION = "Restoration"
 FILE = "File"
 COMPUTE = "Compute"
+EXTRA = "Extra output"
 REPORTING = "Reporting"
 
 LARGEST_SEED = 2**32 - 1
@@ -155,6 +156,27 @@ Eta = Annotated[
         rich_help_panel=RESTORATION,
     ),
 ]
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        "--sampler",
+        metavar="NAME",
+        help="How the steps are made: ode-2, posterior, rddm, ddim, ...  [default: from the model]",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
+Sigma = Annotated[
+    float | None,
+    typer.Option(
+        "--sigma",
+        min=0,
+        max=255,
+        help="Noise of the picture in 8-bit levels, for models that begin at it.  [default: guessed]",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option(
@@ -207,6 +229,28 @@ Device = Annotated[
 Dtype = Annotated[
     Literal["auto", "fp32", "fp16", "bf16"],
     typer.Option("--dtype", help="Arithmetic; auto is the fastest that the device does well.", rich_help_panel=COMPUTE),
+]
+
+Truth = Annotated[
+    Path | None,
+    typer.Option(
+        "--gt",
+        metavar="PATH",
+        help="Clean picture, or folder of them with the inputs' names: tell PSNR and SSIM of each output, before the "
+        "losses of JPEG, WebP or AVIF.",
+        show_default=False,
+        rich_help_panel=EXTRA,
+    ),
+]
+Trace = Annotated[
+    Literal["gif", "frames", "plot"] | None,
+    typer.Option(
+        "--trace",
+        help="Also how each came to be: NAME.gif, NAME_trace/000.png ..., or NAME_trace.png, a chart of its PSNR "
+        "over the steps, which needs --gt.",
+        show_default=False,
+        rich_help_panel=EXTRA,
+    ),
 ]
 
 FailFast = Annotated[

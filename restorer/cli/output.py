@@ -9,7 +9,7 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -65,6 +65,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console().print(drawn)
 
 
+def scored(scores: Mapping[str, float]) -> str:
+    """Scores as a person reads them: PSNR 31.20 dB, SSIM 0.9120."""
+    return ", ".join(SCORES[name].format(score) for name, score in scores.items())
+
+
+SCORES: dict[str, str] = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}"}
+
+
 class Output:
     """How a run over pictures, or a training run, is told."""
 
@@ -89,10 +97,13 @@ class Output:
                 show_traceback(record.error)
         if self.json:
             json_line(record.line())
-        elif record.output == "-" or record.error:
+        elif record.error:
             return
-        elif self.paths and record.status != "other":
-            result(record.output)
+        elif record.output == "-" or (self.paths and record.status != "other"):
+            if record.output != "-":
+                result(record.output)
+            if record.scores:  # asked for, so they are told wherever the picture goes
+                self.note(_told(record))
         elif not self.paths or self.verbose:
             self.note(_told(record))
 
@@ -176,7 +187,8 @@ def _told(record: Record) -> str:
         case "planned":
             return f"{record.input} -> {record.output}"
     width, height = record.size or (0, 0)
-    return f"{record.input} -> {record.output}  {width}x{height}  {record.seconds:.1f} s"
+    scores = f"  {scored(record.scores)}" if record.scores else ""
+    return f"{record.input} -> {record.output}  {width}x{height}  {record.seconds:.1f} s{scores}"
 
 
 def _write(text: str, stream: TextIO) -> None:

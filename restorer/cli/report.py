@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from statistics import fmean
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from restorer.cli.errors import DONE, NO_DEVICE, NO_INPUT, SOME_FAILED
+from restorer.cli.output import scored
 from restorer.errors import DeviceError, InputError, RestorerError
 
 if TYPE_CHECKING:
@@ -25,11 +27,14 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     errors: list[RestorerError] = field(default_factory=list)
+    scores: dict[str, list[float]] = field(default_factory=dict)
     started: float = field(default_factory=perf_counter)
 
     def add(self, record: Record) -> None:
         """Count one picture."""
         self.counts[record.status] += 1
+        for name, score in record.scores.items():
+            self.scores.setdefault(name, []).append(score)
         if record.error:
             self.failed.append(record.input)
             self.errors.append(record.error)
@@ -43,12 +48,20 @@ class Report:
             return NO_INPUT
         return SOME_FAILED if self.errors else DONE
 
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean of every score, over the pictures that have it."""
+        return {name: fmean(scores) for name, scores in self.scores.items()}
+
     def sentences(self) -> list[str]:
         """The closing words, and the names of what failed."""
         counted = [words.format(self.counts[status]) for status, words in WORDS.items() if self.counts[status]]
         if not counted:
             return ["Nothing done."]
         lines = [f"{', '.join(counted)} in {perf_counter() - self.started:.1f} s."]
+        if self.scores:
+            most = max(map(len, self.scores.values()))
+            lines.append(f"{scored(self.means)}{f' in the mean of {most}' if most > 1 else ''}.")
         if self.failed and self.total > 1:
             more = len(self.failed) - NAMED
             names = ", ".join(self.failed[:NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -57,10 +70,13 @@ class Report:
 
     def line(self) -> dict[str, Any]:
         """The last line of ``--json``."""
+        from restorer.batch import json_score
+
         counts = {status: self.counts[status] for status in ("done", "skipped", "other", "failed")}
         if self.counts["planned"]:
             counts["planned"] = self.counts["planned"]
-        return {"v": 1, "summary": {**counts, "seconds": round(perf_counter() - self.started, 3)}}
+        means = {name: json_score(mean) for name, mean in self.means.items()}
+        return {"v": 1, "summary": {**counts, "seconds": round(perf_counter() - self.started, 3), **means}}
 
 
 WORDS: dict[str, str] = {

@@ -37,6 +37,9 @@ EXAMPLES = """\
   restorer {command} photos/ -r -o clean/        a folder with its subfolders
   restorer {command} - < in.png > out.png        from and to standard streams"""
 
+NOISY = ("denoise",)
+"""Tasks whose models may be told how much noise there is."""
+
 MASKED_EXAMPLES = """\
   restorer {command} photo.jpg -m my-model/ --mask mask.png    photo_{participle}.jpg, beside it
   restorer {command} photos/ -m my-model/ --mask masks/        masks of equal names"""
@@ -57,6 +60,8 @@ def _restore(
     mask: o.Mask = None,
     steps: o.Steps = None,
     eta: o.Eta = None,
+    sampler: o.Sampler = None,
+    sigma: o.Sigma = None,
     seed: o.Seed = 0,
     format: o.Format = "auto",
     quality: o.Quality = 95,
@@ -66,6 +71,8 @@ def _restore(
     max_pixels: o.MaxPixels = 250_000_000,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    gt: o.Truth = None,
+    trace: o.Trace = None,
     fail_fast: o.FailFast = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -80,8 +87,9 @@ def _restore(
 
     depth = "auto" if bits == "auto" else int(bits)
     keep = metadata == "keep"
-    files = Files(participle, suffix, recursive, exists, format, quality, depth, keep, record, max_pixels, mask)
-    settings = Settings(steps, eta, seed)
+    looks = (format, quality, depth, keep, record)
+    files = Files(participle, suffix, recursive, exists, *looks, max_pixels, mask, gt, trace)
+    settings = Settings(steps, eta, seed, None, sigma, sampler)
 
     def begin() -> "Work":
         work = restoring(_load(model, task, device, dtype), settings, masked=mask is not None)
@@ -108,9 +116,11 @@ def _load(model: str | None, task: str | None, device: str, dtype: str) -> "Rest
 def _told(work: "Work", settings: "Settings") -> str:
     """Every value and where it comes from."""
     recipe = work.recipe
-    steps, eta = ("from the model" if value is None else "given" for value in (settings.steps, settings.eta))
+    given = (settings.sampler, settings.steps, settings.eta)
+    sampler, steps, eta = ("from the model" if value is None else "given" for value in given)
     return (
-        f"{recipe['model']} ({recipe['task']}): steps {recipe['steps']} ({steps}), eta {recipe['eta']:g} ({eta}), "
+        f"{recipe['model']} ({recipe['task']}): sampler {recipe['sampler']} ({sampler}), "
+        f"steps {recipe['steps']} ({steps}), eta {recipe['eta']:g} ({eta}), "
         f"seed {recipe['seed']}, on {work.device} in {work.dtype}."
     )
 
@@ -130,6 +140,14 @@ def fixed(function: Callable[..., None], **arguments: str | None) -> Callable[..
 
 
 restore = fixed(_restore, participle="restored")
-_unmasked = fixed(_restore, mask=None)
-aliases = {task: fixed(_restore if task in MASKED else _unmasked, participle=TASKS[task], task=task) for task in HELP}
+
+
+def _alias(task: str) -> Callable[..., None]:
+    """A task's own command, with the options that its models may use."""
+    unused = {} if task in MASKED else {"mask": None}
+    unused |= {} if task in NOISY else {"sigma": None}
+    return fixed(_restore, participle=TASKS[task], task=task, **unused)
+
+
+aliases = {task: _alias(task) for task in HELP}
 """Task -> its own command."""

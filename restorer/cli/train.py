@@ -26,7 +26,7 @@ Lq = Annotated[Path | None, typer.Option("--lq", help="Degraded pictures, when n
 Gt = Annotated[Path | None, typer.Option("--gt", help="Clean pictures, when not DATA/GT.", rich_help_panel=DATA)]
 Degrade = Annotated[
     str | None,
-    typer.Option("--degrade", help="Damage the clean pictures on the fly: rain, drops.", rich_help_panel=DATA),
+    typer.Option("--degrade", help="Damage the clean pictures on the fly: rain, drops, noise.", rich_help_panel=DATA),
 ]
 Patch = Annotated[int | None, typer.Option("--patch-size", min=8, help="Side of a crop.", rich_help_panel=DATA)]
 Workers = Annotated[int | None, typer.Option("--workers", min=0, help="Data processes.", rich_help_panel=DATA)]

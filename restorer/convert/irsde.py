@@ -10,7 +10,6 @@ Latent Refusion is two files: the net, and the compression U-Net between picture
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from restorer.convert.checkpoints import read_checkpoint, some
 from restorer.convert.irsde_presets import PRESETS, Preset
 from restorer.convert.wishes import Converted, Wishes
-from restorer.diffusion.samplers import SAMPLERS
+from restorer.diffusion.samplers import SAMPLERS, natural_eta
 from restorer.entry import TASKS, Entry, Predict, Sample, Size
 from restorer.errors import ModelError, UsageError, unknown
 from restorer.load import build_codec, build_net, build_schedule, hash_file
@@ -231,7 +230,6 @@ def _entry(
         raise UsageError(f"{said['steps']} steps are more than the schedule's {longest}; give --steps.")
     # Official sampling starts with the noise of an endless run, not with that of the schedule's end, 1e-5 less.
     level = said["max_sigma"] / 255 if said["max_sigma"] >= 1 else said["max_sigma"]
-    eta = inspect.signature(SAMPLERS[said["sampler"]]).parameters["eta"].default
     which = f" by the preset {wishes.preset}" if wishes.preset else ""
     beside = f" with {wishes.codec.name} (sha256 {hash_file(wishes.codec)})" if codec and wishes.codec else ""
     return Entry(
@@ -244,7 +242,7 @@ def _entry(
         sample=Sample(
             said["sampler"],
             said["steps"],
-            eta,
+            natural_eta(said["sampler"]),
             start=level if kind == "irsde" else None,
             begin="picture" if kind == "denoising-sde" else "noise",
         ),

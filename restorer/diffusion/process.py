@@ -97,15 +97,20 @@ def _euler_terms(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tens
 NOISE_FLOOR = 1e-6  # official: keeps the logarithm finite for noise of the largest size
 
 
+def largest_noise(schedule: Schedule) -> Tensor:
+    """[IR-SDE] lambda, the noise that the schedule would end at if it never ended. Raises ValueError as below."""
+    if schedule.decay[-1] == 1:
+        raise ValueError("a start at the picture's own noise must be on a Denoising-SDE schedule.")
+    return schedule.sigma[-1] / (1 - schedule.decay[-1] ** 2).sqrt()
+
+
 def time_of_noise(schedule: Schedule, sigma: float) -> int:
     """The time, 1 ... T, at which the noise in x_t is nearest to ``sigma`` (in the net's range).
 
     Nearest in the integral of theta, as officially. Raises ValueError for noise beyond the schedule's, and for a
     schedule in which nothing decays. [IR-SDE] section 4.5
     """
-    if schedule.decay[-1] == 1:
-        raise ValueError("a start at the picture's own noise must be on a Denoising-SDE schedule.")
-    largest = schedule.sigma[-1] / (1 - schedule.decay[-1] ** 2).sqrt()
+    largest = largest_noise(schedule)
     left = float(1 - (sigma / largest) ** 2) + NOISE_FLOOR
     if not (sigma > 0 and left > 0):
         raise ValueError(f"noise must be above 0 and at most {float(largest):.4g}, not {sigma:.4g}.")

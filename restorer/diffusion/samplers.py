@@ -228,5 +228,11 @@ SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
     "sde-2": sde_2,
 }
 
+
+def natural_eta(sampler: str) -> float:
+    """The eta that a sampler of that name has unless told otherwise: 0 deterministic, 1 ancestral."""
+    return SAMPLERS[sampler].__kwdefaults__["eta"]
+
+
 GRIDS: dict[str, Callable[[int, int], list[int]]] = {"rddm": time_grid, "leading": leading_grid}
 """The times of a run by name: official RDDM's, and that of DDIM as diffusers has it."""

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from restorer.errors import ImageError
 from restorer.images import pillow, png, tiff, xmp
@@ -55,6 +56,15 @@ def read_recipe(path: Path) -> dict | None:
         return inside or _beside(path, data)
     except FAULTS:
         return None
+
+
+def same_recipe(recorded: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
+    """Whether a picture was made as wanted: another version of restorer makes no difference."""
+    return recorded is not None and _essence(recorded) == _essence(wanted)
+
+
+def _essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key != "restorer"}
 
 
 def write_beside(path: Path, data: bytes, recipe: Mapping) -> None:

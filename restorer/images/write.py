@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from restorer.errors import ImageError, unknown
 from restorer.images import netpbm, pillow, png, tiff, xmp
 from restorer.images.atomic import write_bytes
 from restorer.images.formats import FORMATS, format_of
-from restorer.images.picture import Picture, to_levels
+from restorer.images.picture import Picture, from_levels, to_levels
 from restorer.images.recipe import check_beside, embed, forget_beside, write_beside
 from restorer.images.stored import Stored
 
@@ -93,8 +95,7 @@ def encode(
         raise ImageError(f"The quality is {quality}; give a whole number from 1 to 100.")
     if bits == 16 and not FORMATS[form].deep:
         raise ImageError(f"{form} holds 8 bits a channel, not 16; use png or tiff.")
-    depth = (picture.bits if bits == "auto" else bits) if FORMATS[form].deep else 8
-    stored = embed(_stored(picture, form, depth, metadata), form, recipe)
+    stored = embed(_stored(picture, form, _depth(picture, form, bits), metadata), form, recipe)
     if form == "jpg" and stored.xmp and len(stored.xmp) > _JPEG_XMP:
         stored = replace(stored, xmp=xmp.without_padding(stored.xmp))
     try:
@@ -105,6 +106,22 @@ def encode(
             f"This picture of {width} x {height} pixels cannot be written as {form} ({fault}); use png, "
             "or leave out its metadata."
         ) from fault
+
+
+def as_written(picture: Picture, *, format: str = "auto", bits: Bits = "auto") -> Tensor:
+    """The colours that a file of ``picture`` holds: (1, 3, H, W) float32 in [0, 1], rounded to the file's levels.
+
+    Grey is averaged, and alpha laid over white, as the format needs it. Of a lossy format these are the pixels before
+    it loses anything. The arguments are those of `encode`, and so is what is raised.
+    """
+    form = output_format(picture, format, bits)
+    levels = _stored(picture, form, _depth(picture, form, bits), metadata=False).samples
+    colours = levels[:, :, :3] if levels.shape[2] >= 3 else levels[:, :, :1].repeat(3, axis=2)
+    return torch.from_numpy(from_levels(colours)).permute(2, 0, 1)[None].contiguous()
+
+
+def _depth(picture: Picture, form: str, bits: Bits) -> int:
+    return (picture.bits if bits == "auto" else bits) if FORMATS[form].deep else 8
 
 
 def _stored(picture: Picture, format: str, bits: int, metadata: bool) -> Stored:

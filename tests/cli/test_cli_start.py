@@ -76,7 +76,17 @@ def test_options_stand_in_groups(cli):
     screen = cli("restore", "--help", model=False).stdout
     heads = re.findall(r"^([A-Z].*):$", screen, re.MULTILINE)
     assert heads == [
-        *("Arguments", "Input and output", "Restoration", "File", "Compute", "Reporting", "Options", "Examples")
+        *(
+            "Arguments",
+            "Input and output",
+            "Restoration",
+            "File",
+            "Compute",
+            "Extra output",
+            "Reporting",
+            "Options",
+            "Examples",
+        )
     ]
     assert "--input" not in screen
 

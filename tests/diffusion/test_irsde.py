@@ -5,10 +5,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from toy import etas
 
 from restorer.diffusion.losses import matching_loss, noise_loss
-from restorer.diffusion.predict import Denoiser, Point, Prediction, from_euler_eps
+from restorer.diffusion.predict import Denoiser, Point, from_euler_eps
 from restorer.diffusion.process import (
     ddim_std,
     drift,
@@ -299,60 +298,3 @@ def test_losses_are_0_for_the_truth_and_known_beside_it(name, loss):
             assert got == pytest.approx(float(((off * size) ** power).mean()), rel=1e-5, abs=1e-7)
     with pytest.raises(ValueError, match="for nets that say eps, not res"):
         objective(Denoiser(None, schedule, "res"), x0, y, eps, t)
-
-
-# solvers
-
-ORACLE = [name for name in SAMPLERS if not name.startswith(("rddm-", "irsde-"))]
-
-
-@pytest.mark.parametrize("steps", [1, 3, 10, 99])
-@pytest.mark.parametrize("sampler", ORACLE)
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_with_the_true_noise_every_stride_ends_at_the_clean_picture(schedule, sampler, steps):
-    x0, y, eps, *_ = batch(schedule)
-    times = [round(99 * (steps - i) / steps) for i in range(steps + 1)]
-
-    rng = torch.Generator().manual_seed(1)
-    for eta in etas(sampler, (0.0, 1.0)):
-        start = diffuse(schedule, x0, y, eps, 99)
-        *_, last = SAMPLERS[sampler](
-            lambda x, t: _truth(schedule, x, x0, y, t), schedule, start, times, eta=eta,
-            randn_like=lambda x: torch.randn(x.shape, generator=rng, dtype=x.dtype),
-        )  # fmt: skip
-        assert torch.allclose(last.x, x0, atol=1e-9)
-
-
-def _truth(schedule, x, x0, y, t):
-    mean = x0 + schedule.shift[t] * (y - x0)
-    return Prediction(x0, y - x0, (x - mean) / schedule.sigma[t])
-
-
-@pytest.mark.parametrize("name", ["irsde", "linear", "goub", "vp"])
-@pytest.mark.parametrize(("t", "s"), [(99, 98), (50, 49), (2, 1), (99, 40)])
-def test_sde_1_is_the_posterior(name, t, s):
-    schedule = SCHEDULES[name]
-    x0, y, eps, *_ = batch(schedule)
-    x, z = diffuse(schedule, x0, y, eps, t), eps.flip(0)
-    ends = []
-    for sampler in ("sde-1", "posterior"):
-        states = SAMPLERS[sampler](
-            lambda x, t: _truth(schedule, x, x0 + 0.1, y, t), schedule, x, [t, s], eta=1.0, randn_like=lambda x: z
-        )
-        ends.append(next(states).x)
-    assert torch.allclose(*ends, atol=1e-12)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3])
-@pytest.mark.parametrize("steps", [1, 2, 5, 33])
-@pytest.mark.parametrize("name", ["irsde", "denoising", "goub", "vp", "rddm"])
-def test_the_ode_is_exact_where_the_prediction_does_not_change(order, name, steps):
-    """With constant x0 and eps every x_s on the way is on the line, whatever the stride."""
-    schedule = SCHEDULES[name]
-    x0, y, eps, *_ = batch(schedule)
-    times = [round(99 * (steps - i) / steps) for i in range(steps + 1)]
-    truth = Prediction(x0, y - x0, eps)
-    for state in SAMPLERS[f"ode-{order}"](
-        lambda x, t: truth, schedule, diffuse(schedule, x0, y, eps, 99), times, eta=0.0
-    ):
-        assert torch.allclose(state.x, diffuse(schedule, x0, y, eps, state.t), atol=1e-12)

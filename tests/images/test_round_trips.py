@@ -10,7 +10,7 @@ from PIL import Image
 from sample_pictures import ICC, XMP, exif_bytes, levels, picture, planes, ramp, samples_of
 
 from restorer.errors import ImageError, UsageError
-from restorer.images import FORMATS, decode, encode, output_format
+from restorer.images import FORMATS, as_written, decode, encode, output_format
 from restorer.images.picture import from_levels, to_levels
 
 LOSSLESS = [
@@ -32,6 +32,15 @@ def test_lossless_formats_give_every_level_back(format, channels, bits):
     np.testing.assert_array_equal(samples_of(back), samples)
     assert torch.equal(back.pixels, made.pixels)
     assert encode(made) == data
+
+
+@pytest.mark.parametrize(("format", "channels", "bits"), [*LOSSLESS, ("bmp", 4, 8), ("ppm", 2, 16)])
+def test_what_is_written_is_known_without_the_file(format, channels, bits):
+    """Values between the levels, three different channels even for grey, and alpha where the format has none."""
+    made = picture(levels(9, 7, channels, bits), format=format)
+    made = made.restored(torch.rand(1, 3, 9, 7, generator=torch.Generator().manual_seed(0)))
+    back = decode(encode(made, format=format), "x")
+    assert torch.equal(as_written(made, format=format), back.pixels)
 
 
 @pytest.mark.parametrize("format", ["jpg", "webp", "avif"])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from restorer.nets.adm_unet import AdmUNet
 from restorer.nets.ddpm_unet import DdpmUNet
 from restorer.nets.plain_unet import PlainUNet
 from restorer.nets.rddm_unet import RddmUNet, SharedRddmUNet, TwoRddmUNets
@@ -16,4 +17,5 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "rddm_unet_two": TwoRddmUNets,
     "rddm_unet_shared": SharedRddmUNet,
     "ddpm_unet": DdpmUNet,
+    "adm_unet": AdmUNet,
 }

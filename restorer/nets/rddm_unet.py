@@ -16,7 +16,7 @@ Linear attention sums over the whole picture, so what a net says of a pixel depe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count, pairwise, takewhile
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restorer.nets.names import check_tensors, some
 from restorer.nets.plain_unet import sinusoid
 
 GROUPS = 8
@@ -300,7 +301,7 @@ def options_of(official: Mapping[str, Tensor]) -> dict[str, Any]:
     if entry is None or not coarser or any(weight.ndim != 4 for weight in (entry, *coarser)):
         raise ValueError(
             "No weights of an official RDDM U-Net: expected convolutions init_conv.weight, downs.0.3.weight, "
-            f"downs.1.3.weight and so on; found {_some(official)}."
+            f"downs.1.3.weight and so on; found {some(official)}."
         )
     dim = len(entry)
     return {
@@ -322,19 +323,8 @@ def rename(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ours = FORMS[options.pop("arch")](**options).state_dict()
     names = {name: _official_name(name, arch, prefix) for name in ours}
     expected = {names[name]: weight.shape for name, weight in ours.items()}
-    faults = {
-        "missing": [key for key in expected if key not in official],
-        "not known": [key for key in official if key not in expected],
-        "of another shape": [
-            f"{key} {tuple(official[key].shape)} for {tuple(shape)}"
-            for key, shape in expected.items()
-            if key in official and official[key].shape != shape
-        ],
-    }
-    if any(faults.values()):
-        size = ", ".join(f"{option} {value}" for option, value in options.items())
-        found = "; ".join(f"{what}: {_some(keys)}" for what, keys in faults.items() if keys)
-        raise ValueError(f"Not the {len(expected)} tensors of an official {arch} ({size}): {found}.")
+    size = ", ".join(f"{option} {value}" for option, value in options.items())
+    check_tensors(official, expected, f"an official {arch} ({size})")
     return {
         name: _standardised(official[key]) if key.endswith(".proj.weight") else official[key]
         for name, key in names.items()
@@ -371,9 +361,3 @@ def _standardised(weight: Tensor) -> Tensor:
     """Each output channel's filter (in, height, width) with mean 0 and variance 1, as official code does in float32."""
     variance, mean = torch.var_mean(weight.double(), dim=(1, 2, 3), correction=0, keepdim=True)
     return ((weight - mean) * (variance + EPS).rsqrt()).to(weight.dtype)
-
-
-def _some(names: Iterable[str], most: int = 4) -> str:
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more or "nothing"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from restorer.convert.diffusers import check_writable, write
+from restorer.convert.diffusers import check_ddim, write
 from restorer.entry import Entry
 from restorer.errors import UsageError
 from restorer.generate import sample
@@ -77,7 +77,7 @@ def difference(before: str, after: str, seed: int = 0) -> float:
 
 def _found(model: str) -> Found:
     found = find(model)
-    check_writable(found.entry)
+    check_ddim(found.entry)
     if found.entry.sample.sampler not in ("ddim", "rddm-ddim"):
         raise UsageError(
             f"Model {found.entry.name!r} draws with {found.entry.sample.sampler!r}; only what draws with 'ddim' or "

@@ -150,7 +150,7 @@ TABLE = [i / 1000 for i in range(1001)]
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_builds_with_its_defaults(name):
-    options = {"tables": {"shift": TABLE, "sigma": TABLE}}.get(name, {})
+    options = {"tables": {"shift": TABLE, "sigma": TABLE}, "betas": {"betas": [0.01] * 1000}}.get(name, {})
     assert_a_schedule(SCHEDULES[name](**options), 1000)
 
 

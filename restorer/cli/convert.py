@@ -12,14 +12,15 @@ from restorer.cli.output import Output
 EXAMPLES = """\
   restorer models convert model-120.pt --from rddm -o my-derain --preset raindrop
   restorer models convert model-80.pt --from rddm -o my-deshadow --preset istd --steps 10
+  restorer models convert celeba_hq.ckpt --from ddim -o faces --preset celebahq256
   restorer models convert model-100.pt --from rddm -o mine -T deblur --objective pred_res_noise \
 --time index --input x,y --sampler rddm --steps 5"""
 
 USE = "How the net is used"
 PRESETS = "raindrop, gopro, istd, lol, sid-rgb, celeba64, celeba64-path, inpaint, translate"
 
-Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="File of an official trainer: model-100.pt.")]
-Source = Annotated[str, typer.Option("--from", metavar="SOURCE", help="Whose checkpoint it is: rddm.")]
+Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Official file: model-100.pt.")]
+Source = Annotated[str, typer.Option("--from", metavar="SOURCE", help="Whose checkpoint it is: rddm or ddim.")]
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Model folder to write.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace the model in a folder that has content.")]
 Name = Annotated[
@@ -35,7 +36,11 @@ Dtype = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(
-        "--preset", help=f"An official experiment: {PRESETS}.", show_default=False, rich_help_panel=USE, metavar="NAME"
+        "--preset",
+        help=f"An official experiment: {PRESETS}; for ddim see convert-ddim.",
+        show_default=False,
+        rich_help_panel=USE,
+        metavar="NAME",
     ),
 ]
 Task = Annotated[

@@ -45,10 +45,10 @@ def info(name: Name, json: o.JsonOnly = False) -> None:
 
 def _entry(folder: Path, name: str) -> Entry:
     """The card in a folder, or the one that a folder of diffusers comes to."""
-    if (folder / CARD).is_file() and '"_class_name"' not in (folder / CARD).read_text(
-        encoding="utf-8", errors="replace"
-    ):
-        return read_entry(folder / CARD)
+    file = folder / CARD
+    # A look at the text, since what reads diffusers' folders loads torch.
+    if file.is_file() and '"_class_name"' not in file.read_text(encoding="utf-8", errors="replace"):
+        return read_entry(file)
     from restorer.convert.diffusers import entry_of, is_diffusers
 
     if is_diffusers(folder):

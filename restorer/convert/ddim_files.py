@@ -165,10 +165,10 @@ def _net(
         with torch.device("meta"):
             net = NETS[options["arch"]](**{key: value for key, value in options.items() if key != "arch"})
         state = family.rename(weights, net, preset)
+        # After the shapes were checked: a hostile tensor can say that it is larger than any memory.
+        wild = [key for key, value in weights.items() if not value.isfinite().all()]
     except (ValueError, RuntimeError, TypeError, ZeroDivisionError) as error:
         raise ModelError(f"{file}: {error}") from error
-    # After the shapes were checked: a hostile tensor can say that it is larger than any memory.
-    wild = [key for key, value in weights.items() if not value.isfinite().all()]
     if wild:
         raise ModelError(f"{file}: found values that are no numbers in {some(wild)}; the training went astray.")
     net.load_state_dict(state, assign=True)

@@ -53,7 +53,7 @@ def write(folder: Path, entry: Entry, net: nn.Module, dtype: torch.dtype) -> Ent
         for file in unfinished.iterdir():
             file.replace(folder / file.name)
     except OSError as error:
-        raise UsageError(f"{folder}: cannot be written: {error.strerror}; choose another --output.") from error
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}; choose another folder.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return entry

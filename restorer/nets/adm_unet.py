@@ -216,7 +216,7 @@ class _Maker:
         return Attend(width, self.head_width or width // self.heads, self.groups, EPS)
 
     def step(self, width_in: int, width: int, attends: bool) -> Step:
-        return Step([self.block(width_in, width), *[self.attention(width)] * attends])
+        return Step([self.block(width_in, width), *([self.attention(width)] if attends else [])])
 
     def shrink(self, width: int) -> nn.Module:
         return self.block(width, width, _half) if self.resample == "block" else Shrink(width, self.resample == "conv")

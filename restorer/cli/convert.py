@@ -11,7 +11,6 @@ from restorer.cli.output import Output
 
 EXAMPLES = """\
   restorer models convert model-120.pt --from rddm -o my-derain --preset raindrop
-  restorer models convert model-80.pt --from rddm -o my-deshadow --preset istd --steps 10
   restorer models convert celeba_hq.ckpt --from ddim -o faces --preset celebahq256
   restorer models convert model-100.pt --from rddm -o mine -T deblur --objective pred_res_noise \
 --time index --input x,y --sampler rddm --steps 5"""

@@ -11,7 +11,6 @@ from restorer.errors import RestorerError, UsageError
 EXAMPLES = """\
   restorer convert-ddim ddpm-celebahq-256/ faces/            a diffusers folder to an RDDM model
   restorer convert-ddim faces/ back/ --to ddim               and back, for diffusers to load
-  restorer convert-ddim celeba_hq.ckpt faces/                a checkpoint of DDIM's code
   restorer convert-ddim 256x256_diffusion_uncond.pt any/ --preset adm-imagenet256-uncond"""
 
 PRESETS = (

@@ -252,7 +252,7 @@ def test_a_card_whose_sizes_are_not_those_of_the_net_cannot_be_loaded(tmp_path, 
 
 
 def test_what_a_builder_is_not_told_is_named():
-    with pytest.raises(UsageError, match="Unknown net arch 'None'; known: ddpm_unet, plain_unet"):
+    with pytest.raises(UsageError, match="Unknown net arch 'None'; known: adm_unet, ddpm_unet, plain_unet"):
         build_net({})
     with pytest.raises(UsageError, match="Unknown schedule kind 'None'; known: "):
         build_schedule({})
@@ -261,10 +261,16 @@ def test_what_a_builder_is_not_told_is_named():
 # every name of every table
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SCHEDULES if kind != "tables"])
+@pytest.mark.parametrize("kind", [kind for kind in SCHEDULES if kind not in ("tables", "betas")])
 def test_every_schedule_is_built_from_its_name(kind):
     assert build_schedule({"kind": kind}).T == 1000
     assert build_schedule({"kind": kind, "T": 10}).T == 10
+
+
+def test_a_schedule_is_built_from_its_betas():
+    schedule = build_schedule({"kind": "betas", "betas": [0.5, 0.75]})
+    assert schedule.sigma.square().tolist() == pytest.approx([0, 0.5, 0.875])
+    assert schedule.shift.tolist() == pytest.approx([0, 1 - 0.5**0.5, 1 - 0.125**0.5])
 
 
 def test_a_schedule_is_built_from_its_tables():

@@ -33,9 +33,10 @@ class AdmUNet(nn.Module):
     """(N, in_channels, H, W) and times (N,) to (N, out_channels, H, W); H and W multiples of ``self.multiple``.
 
     ``widths``: channels of each level, finest first; ``layers``: blocks of a level; ``width``: of the time's waves,
-    the first of ``widths`` unless said. ``attention`` says which levels attend; the middle does. Either ``head_width``,
-    channels of a head, or ``heads`` is given. ``scale_shift``: told the time by both, not by an addend alone.
-    ``resample``: a word of RESAMPLE. Official nets say the noise in the first 3 of 6 channels; see ``rename``.
+    the first of ``widths`` unless said. ``attention`` says which levels attend; the middle does. ``head_width``:
+    channels of a head, unless ``heads`` says how many there are. ``scale_shift``: told the time by both, not by an
+    addend alone. ``resample``: a word of RESAMPLE. Official nets say the noise in the first 3 of 6 channels; see
+    ``rename``.
 
     A net of ``classes`` is told one for each picture, or ``label`` for all of them. Raises ValueError for options that
     make no net.
@@ -50,8 +51,8 @@ class AdmUNet(nn.Module):
         widths: Sequence[int] = (256, 256, 512, 512, 1024, 1024),
         layers: int = 2,
         attention: Sequence[bool] = (False, False, False, True, True, True),
+        head_width: int = 64,
         heads: int | None = None,
-        head_width: int | None = None,
         scale_shift: bool = True,
         resample: str = "block",
         classes: int | None = None,
@@ -63,8 +64,6 @@ class AdmUNet(nn.Module):
             raise ValueError(f"widths {widths} and attention {attention} must be of equal length.")
         if resample not in RESAMPLE:
             raise ValueError(f"resample {resample!r} must be one of {', '.join(RESAMPLE)}.")
-        if (heads is None) == (head_width is None):
-            raise ValueError("Either heads or head_width must be given.")
         if classes is not None and not 0 <= label < classes:
             raise ValueError(f"label {label} must be from 0 to {classes - 1}.")
         self.multiple = 2 ** (len(widths) - 1)
@@ -74,7 +73,7 @@ class AdmUNet(nn.Module):
         self.embed1 = nn.Linear(width, told)
         self.embed2 = nn.Linear(told, told)
         self.label = None if classes is None else nn.Embedding(classes, told)
-        make = _Maker(told, groups, heads, head_width, scale_shift, resample)
+        make = _Maker(told, groups, head_width, heads, scale_shift, resample)
         coarsest = len(widths) - 1
         self.entry = nn.Conv2d(in_channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
@@ -202,18 +201,20 @@ class _Maker:
     """What all parts of one net have in common."""
 
     def __init__(
-        self, told: int, groups: int, heads: int | None, head_width: int | None, scale_shift: bool, resample: str
+        self, told: int, groups: int, head_width: int, heads: int | None, scale_shift: bool, resample: str
     ) -> None:
-        self.told, self.groups, self.heads, self.head_width = told, groups, heads, head_width
+        self.told, self.groups, self.head_width, self.heads = told, groups, head_width, heads
         self.scale_shift, self.resample = scale_shift, resample
 
     def block(self, width_in: int, width: int, resize: Callable[[Tensor], Tensor] | None = None) -> Block:
         return Block(width_in, width, self.told, self.groups, self.scale_shift, resize)
 
     def attention(self, width: int) -> Attend:
-        if self.heads is not None and width % self.heads:
+        if self.heads is None:
+            return Attend(width, self.head_width, self.groups, EPS)
+        if self.heads < 1 or width % self.heads:
             raise ValueError(f"{width} channels cannot be shared by {self.heads} heads.")
-        return Attend(width, self.head_width or width // self.heads, self.groups, EPS)
+        return Attend(width, width // self.heads, self.groups, EPS)
 
     def step(self, width_in: int, width: int, attends: bool) -> Step:
         return Step([self.block(width_in, width), *([self.attention(width)] if attends else [])])

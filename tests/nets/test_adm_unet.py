@@ -162,8 +162,8 @@ def test_weights_that_do_not_fit_are_named(change, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "Either heads or head_width"),
-        ({"heads": 2, "head_width": 16}, "Either heads or head_width"),
+        ({}, "32 channels are no whole number of heads of 64"),
+        ({"heads": 0}, "32 channels cannot be shared by 0 heads"),
         ({"heads": 3}, "32 channels cannot be shared by 3 heads"),
         (HEADS | {"attention": (True,)}, "must be of equal length"),
         (HEADS | {"resample": "mean"}, "resample 'mean' must be one of block, conv, plain"),

@@ -252,7 +252,9 @@ def test_a_card_whose_sizes_are_not_those_of_the_net_cannot_be_loaded(tmp_path, 
 
 
 def test_what_a_builder_is_not_told_is_named():
-    with pytest.raises(UsageError, match="Unknown net arch 'None'; known: ddpm_unet, irsde_unet, nafnet, plain_unet"):
+    with pytest.raises(
+        UsageError, match="Unknown net arch 'None'; known: adm_unet, ddpm_unet, irsde_unet, nafnet"
+    ):
         build_net({})
     with pytest.raises(UsageError, match="Unknown schedule kind 'None'; known: "):
         build_schedule({})
@@ -261,7 +263,7 @@ def test_what_a_builder_is_not_told_is_named():
 # every name of every table
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SCHEDULES if kind != "tables"])
+@pytest.mark.parametrize("kind", [kind for kind in SCHEDULES if kind not in ("tables", "betas")])
 def test_every_schedule_is_built_from_its_name(kind):
     longest = 1000 if kind in ("rddm", "vp") else 100
     short = 1 if kind == "goub" else 0  # a bridge has no noise at its far end, from which nothing could be told
@@ -273,6 +275,12 @@ def test_an_output_that_means_nothing_with_its_schedule_is_refused(tmp_path):
     folder = toy_model(tmp_path / "toy", predict={"output": "euler_eps"})
     with pytest.raises(ModelError, match="says euler_eps, which means nothing at t = 100"):
         load_toy(folder)
+
+
+def test_a_schedule_is_built_from_its_betas():
+    schedule = build_schedule({"kind": "betas", "betas": [0.5, 0.75]})
+    assert schedule.sigma.square().tolist() == pytest.approx([0, 0.5, 0.875])
+    assert schedule.shift.tolist() == pytest.approx([0, 1 - 0.5**0.5, 1 - 0.125**0.5])
 
 
 def test_a_schedule_is_built_from_its_tables():

@@ -12,6 +12,7 @@ from restorer.cli.output import Output
 EXAMPLES = """\
   restorer models convert model-120.pt --from rddm -o my-derain --preset raindrop
   restorer models convert ir-sde-derainH100.pth --from irsde -o my-derain --preset derain-h100
+  restorer models convert celeba_hq.ckpt --from ddim -o faces --preset celebahq256
   restorer models convert model-100.pt --from rddm -o mine -T deblur --objective pred_res_noise \
 --time index --input x,y --sampler rddm --steps 5"""
 
@@ -28,7 +29,9 @@ Checkpoint = Annotated[
 ]
 Source = Annotated[
     str,
-    typer.Option("--from", metavar="SOURCE", help="Whose checkpoint it is: rddm, or irsde (IR-SDE, Refusion, GOUB)."),
+    typer.Option(
+        "--from", metavar="SOURCE", help="Whose checkpoint it is: rddm, irsde (IR-SDE, Refusion, GOUB), or ddim."
+    ),
 ]
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Model folder to write.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace the model in a folder that has content.")]
@@ -45,7 +48,11 @@ Dtype = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(
-        "--preset", help=f"An official experiment. {NAMED}.", show_default=False, rich_help_panel=USE, metavar="NAME"
+        "--preset",
+        help=f"An official experiment. {NAMED}; ddim: see convert-ddim.",
+        show_default=False,
+        rich_help_panel=USE,
+        metavar="NAME",
     ),
 ]
 Task = Annotated[

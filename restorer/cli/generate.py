@@ -54,7 +54,7 @@ Size = Annotated[
     ),
 ]
 Times = Annotated[
-    Literal["rddm", "leading"] | None,
+    Literal["rddm", "leading", "trailing"] | None,
     typer.Option(
         "--times",
         help="Where the steps lie: as in official RDDM, or in diffusers.  [default: from the model]",

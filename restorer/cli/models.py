@@ -18,7 +18,7 @@ LIST_EXAMPLES = """\
 
 INFO_EXAMPLES = """\
   restorer models info rddm-derain-tiny
-  restorer models info runs/my-model              a folder that training wrote"""
+  restorer models info runs/my-model              a folder that training wrote, or diffusers did"""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or its folder.")]
 
@@ -36,14 +36,25 @@ def list_models(json: o.JsonOnly = False) -> None:
 def info(name: Name, json: o.JsonOnly = False) -> None:
     """Card of a model: defaults, size rule, licence, source, training data, measured scores, path, checksum."""
     folder = embedded().get(name, Path(name).expanduser())
-    if not (folder / CARD).is_file():
-        known = list(embedded())
-        raise ModelError(str(unknown("model", name, known)) if known else f"No model {name!r}: give a model's folder.")
-    entry = read_entry(folder / CARD)
+    entry = _entry(folder, name)
     if json:
         output.json_line(card(entry) | {"path": str(folder)})
     else:
         output.pairs(_facts(entry, folder))
+
+
+def _entry(folder: Path, name: str) -> Entry:
+    """The card in a folder, or the one that a folder of diffusers comes to."""
+    file = folder / CARD
+    # A look at the text, since what reads diffusers' folders loads torch.
+    if file.is_file() and '"_class_name"' not in file.read_text(encoding="utf-8", errors="replace"):
+        return read_entry(file)
+    from restorer.convert.diffusers import entry_of, is_diffusers
+
+    if is_diffusers(folder):
+        return entry_of(folder)[0]
+    known = list(embedded())
+    raise ModelError(str(unknown("model", name, known)) if known else f"No model {name!r}: give a model's folder.")
 
 
 def _row(entry: Entry, folder: Path) -> dict[str, Any]:

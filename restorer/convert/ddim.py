@@ -16,16 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from restorer.convert.diffusers import check_writable, write
+from restorer.convert import diffusers, official
+from restorer.convert.ddim_files import as_rddm, read
+from restorer.convert.wishes import Wishes
+from restorer.diffusion.predict import Denoiser
 from restorer.entry import Entry
 from restorer.errors import UsageError
 from restorer.generate import sample
-from restorer.load import Found, find, load
+from restorer.load import build_schedule, denoiser, find, load
 from restorer.restore import Settings
-from restorer.train.checkpoint import save_model
 
 CPU = torch.device("cpu")
 STEPS = 5
@@ -36,54 +39,69 @@ TOLERANCE = 1e-4
 """What a check lets pass: the largest difference of pixels whose range is 2."""
 
 
-def to_rddm(model: str, folder: Path) -> Entry:
-    """Write the RDDM model folder of a DDIM or DDPM model, whatever ``-m`` takes. Raises ``UsageError`` for others."""
-    found = _found(model)
-    entry = found.entry
-    sampling = replace(entry.sample, sampler="rddm-ddim")
-    renamed = replace(entry, name=folder.resolve().name, method="rddm", sample=sampling, expect=())
-    return save_model(folder, renamed, load(found, CPU, torch.float32).net, torch.float32)
+class Model(NamedTuple):
+    """A model in memory: its card, its net in full precision, the precision of its file, and what to tell of it."""
+
+    entry: Entry
+    net: Denoiser
+    dtype: torch.dtype = torch.float32
+    notes: tuple[str, ...] = ()
 
 
-def to_ddim(model: str, folder: Path) -> Entry:
+def opened(model: str, preset: str | None = None) -> Model:
+    """What ``-m`` takes, or a checkpoint of a DDPM net, for which there are presets.
+
+    Raises ``ModelError`` for what cannot be read, ``UsageError`` for a model that has no DDIM form.
+    """
+    file = Path(model)
+    if file.is_file() and file.suffix != ".safetensors":
+        made = read(file, Wishes(preset=preset))
+        net = made.net.float().to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        return Model(made.entry, denoiser(net, build_schedule(made.entry.schedule), made.entry), made.dtype, made.notes)
+    if preset is not None:
+        raise UsageError(f"--preset {preset} is for the checkpoint file of a DDPM net; {model} says itself what it is.")
+    found = find(model)
+    diffusers.check_ddim(found.entry)
+    if found.entry.sample.sampler not in ("ddim", "rddm-ddim"):
+        raise UsageError(
+            f"Model {found.entry.name!r} draws with {found.entry.sample.sampler!r}; only what draws with 'ddim' or "
+            "'rddm-ddim' has two forms."
+        )
+    return Model(found.entry, load(found, CPU, torch.float32))
+
+
+def to_rddm(model: Model, folder: Path) -> Entry:
+    """Write the RDDM model folder of a DDIM or DDPM model."""
+    entry = replace(as_rddm(model.entry), name=folder.resolve().name)
+    return official.write(folder, entry, model.net.net, model.dtype)
+
+
+def to_ddim(model: Model, folder: Path) -> Entry:
     """Write the diffusers folder of a model. Raises ``UsageError`` where diffusers has no words for it."""
-    found = _found(model)
-    write(folder, found.entry, load(found, CPU, torch.float32).net)
+    diffusers.write(folder, model.entry, model.net.net)
     return find(str(folder)).entry
 
 
-def difference(before: str, after: str, seed: int = 0) -> float:
+def difference(before: Model, after: Model, seed: int = 0) -> float:
     """The largest difference of two models' pictures, in the net's range, from the same noise in 5 steps, unclipped.
 
     Once without fresh noise and once with all of it. Clipping is left out, because there DDIM and RDDM differ; the
     pictures are small ones, which serves as well to see whether two nets are one.
     """
-    founds = [_found(model) for model in (before, after)]
-    nets = [replace(load(found, CPU, torch.float32), clip="none") for found in founds]
-    rule = founds[0].entry.size
+    rule = before.entry.size
     side = rule.multiple * -(-max(rule.minimum, min(rule.trained or SIDE, SIDE)) // rule.multiple)
-    steps = min(STEPS, nets[0].schedule.T)
+    steps = min(STEPS, before.net.schedule.T)
     worst = 0.0
     for eta in (0.0, 1.0):
-        settings = Settings(steps, eta, seed, founds[0].entry.sample.times)
+        settings = Settings(steps, eta, seed, before.entry.sample.times)
         ends = []
-        for found, net in zip(founds, nets, strict=True):
-            *_, last = sample(net, [seed], settings, found.entry.sample.sampler, (side, side), CPU)
+        for entry, net, *_ in (before, after):
+            unclipped = replace(net, clip="none")
+            *_, last = sample(unclipped, [seed], settings, entry.sample.sampler, (side, side), CPU)
             # What is shown: far outside of the range single precision holds fewer digits.
             ends.append(last.x.clamp(*net.bounds))
         worst = max(worst, float((ends[0] - ends[1]).abs().max()))
     return worst
 
 
-def _found(model: str) -> Found:
-    found = find(model)
-    check_writable(found.entry)
-    if found.entry.sample.sampler not in ("ddim", "rddm-ddim"):
-        raise UsageError(
-            f"Model {found.entry.name!r} draws with {found.entry.sample.sampler!r}; only what draws with 'ddim' or "
-            "'rddm-ddim' has two forms."
-        )
-    return found
-
-
-TO: dict[str, Callable[[str, Path], Entry]] = {"rddm": to_rddm, "ddim": to_ddim}
+TO: dict[str, Callable[[Model, Path], Entry]] = {"rddm": to_rddm, "ddim": to_ddim}

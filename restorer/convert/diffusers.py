@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from restorer.convert.checkpoints import read_checkpoint
 from restorer.entry import GENERATE, Entry, Predict, Sample, Size
 from restorer.errors import ModelError, UsageError
 from restorer.images.atomic import write_bytes
@@ -28,12 +28,11 @@ WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 # A key of diffusers' scheduler -> the values that ours can stand for, the first being diffusers' default.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "prediction_type": ("epsilon",),
-    "trained_betas": (None,),
     "thresholding": (False,),
     "rescale_betas_zero_snr": (False,),
     "set_alpha_to_one": (True,),
     "steps_offset": (0,),
-    "timestep_spacing": ("leading",),
+    "timestep_spacing": ("leading", "trailing"),
     "clip_sample_range": (1.0,),
 }
 # The same for keys that only old files have.
@@ -45,6 +44,9 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     "beta_start": (1e-4, "beta_start"),
     "beta_end": (0.02, "beta_end"),
 }
+_SPACING = "timestep_spacing"
+_BETAS = "trained_betas"
+"""The key of a list, which goes before the formula; it is our schedule of kind "betas"."""
 _CLIP = {True: "range", False: "none"}
 _SCHEDULERS = ("DDIMScheduler", "DDPMScheduler")
 # How DDPM draws once it goes all T steps, which is what eta = 1 is; and what only matters for thresholding.
@@ -82,7 +84,8 @@ def entry_of(folder: Path) -> tuple[Entry, Path]:
         raise ModelError(
             f"{unet / CONFIG}: a net from {net['in_channels']} to {net['out_channels']} channels, not 3 to 3."
         )
-    schedule, clip = _schedule(scheduler / SCHEDULER)
+    schedule, clip, times = _schedule(scheduler / SCHEDULER)
+    length = len(schedule["betas"]) if "betas" in schedule else schedule["T"]
     multiple = 2 ** (len(net["widths"]) - 1)
     entry = Entry(
         name=folder.resolve().name,
@@ -91,7 +94,7 @@ def entry_of(folder: Path) -> tuple[Entry, Path]:
         net=net,
         schedule=schedule,
         predict=Predict(output="eps", input=("x",), time="index", clip=clip),
-        sample=Sample("ddim", min(STEPS, schedule["T"]), 0.0, "leading"),
+        sample=Sample("ddim", min(STEPS, length), 0.0, times),
         size=Size(multiple, 2 * multiple, _side(config.get("sample_size"))),
         license="unknown",
         source="a diffusers folder",
@@ -106,8 +109,8 @@ def read_state(file: Path, entry: Entry) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             state = load_file(file)
         else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, UnpicklingError, EOFError) as error:
+            state = read_checkpoint(file)
+    except (SafetensorError, OSError) as error:
         raise ModelError(f"{file}: cannot be read as weights: {error}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{file}: holds no table of tensors.")
@@ -120,12 +123,11 @@ def read_state(file: Path, entry: Entry) -> dict[str, Tensor]:
         raise ModelError(f"{file}: {error}") from error
 
 
-def check_writable(entry: Entry) -> None:
-    """Raises ``UsageError`` where diffusers has no words for what the card says."""
+def check_ddim(entry: Entry) -> None:
+    """Raises ``UsageError`` where what the card says is no DDIM model, whatever the net."""
     p = entry.predict
     for what, found, wanted in (
-        ("net", entry.net.get("arch"), ("ddpm_unet",)),
-        ("schedule", entry.schedule.get("kind"), ("vp",)),
+        ("schedule", entry.schedule.get("kind"), ("vp", "betas")),
         ("output", p.output, ("eps",)),
         ("input", p.input, (("x",),)),
         ("time", p.time, ("index",)),
@@ -134,7 +136,15 @@ def check_writable(entry: Entry) -> None:
     ):
         if found not in wanted:
             known = " or ".join(repr(one) for one in wanted)
-            raise UsageError(f"Model {entry.name!r} has {what} {found!r}; a DDIM model of diffusers has {known}.")
+            raise UsageError(f"Model {entry.name!r} has {what} {found!r}; a DDIM model has {known}.")
+
+
+def check_writable(entry: Entry) -> None:
+    """Raises ``UsageError`` where diffusers has no words for what the card says."""
+    check_ddim(entry)
+    arch = entry.net.get("arch")
+    if arch != "ddpm_unet":
+        raise UsageError(f"Model {entry.name!r} has net {arch!r}; a DDIM model of diffusers has 'ddpm_unet'.")
 
 
 def write(folder: Path, entry: Entry, net: nn.Module) -> None:
@@ -148,10 +158,15 @@ def write(folder: Path, entry: Entry, net: nn.Module) -> None:
             raise UsageError(f"{folder} holds another pipeline's {part}; name another folder.")
     unet = config_of(entry.net, entry.size.trained)
     options = {name: entry.schedule.get(name, default) for _, (default, name) in _OPTIONS.items()}
+    betas = entry.schedule.get("betas")
+    if betas is not None:
+        options["T"] = len(betas)
     scheduler = {
         "_class_name": "DDIMScheduler",
         **{key: values[0] for key, values in _FIXED.items()},
         **{key: options[name] for key, (_, name) in _OPTIONS.items()},
+        _BETAS: betas,
+        **({_SPACING: entry.sample.times} if entry.sample.times in _FIXED[_SPACING] else {}),
         "clip_sample": entry.predict.clip == _CLIP[True],
     }
     index = {
@@ -193,25 +208,33 @@ def _check_class(file: Path, config: Mapping[str, Any], known: tuple[str, ...]) 
         raise ModelError(f"{file}: a {name} of diffusers; only {' and '.join(known)} can be used.")
 
 
-def _schedule(file: Path) -> tuple[dict[str, Any], str]:
-    """A card's ``schedule`` table and its ``clip``."""
+def _schedule(file: Path) -> tuple[dict[str, Any], str, str]:
+    """A card's ``schedule`` table, its ``clip`` and its ``times``."""
     if not file.exists():
         raise ModelError(f"{file} is missing, without which the model's schedule is unknown; save the whole pipeline.")
     config = _json(file)
     _check_class(file, config, _SCHEDULERS)
     known = {**_FIXED, **_DATED}
     for key, value in config.items():
-        if key.startswith("_") or key in {*_OPTIONS, *_WITHOUT_MEANING, "clip_sample"}:
+        if key.startswith("_") or key in {*_OPTIONS, *_WITHOUT_MEANING, _BETAS, "clip_sample"}:
             continue
         if key not in known:
             raise ModelError(f"{file}: unknown key {key!r} for a DDIMScheduler or DDPMScheduler.")
         if value not in known[key]:
-            raise ModelError(f"{file}: {key} is {value!r}; only {known[key][0]!r} can be used.")
+            usable = " or ".join(repr(one) for one in known[key])
+            raise ModelError(f"{file}: {key} is {value!r}; only {usable} can be used.")
     clip = config.get("clip_sample", True)
     if clip not in _CLIP:
         raise ModelError(f"{file}: clip_sample is {clip!r}, neither true nor false.")
     table = {name: config.get(key, default) for key, (default, name) in _OPTIONS.items()}
-    return {"kind": "vp", **table}, _CLIP[clip]
+    times = config.get(_SPACING, _FIXED[_SPACING][0])
+    betas = config.get(_BETAS)
+    if betas is None:
+        return {"kind": "vp", **table}, _CLIP[clip], times
+    if not isinstance(betas, list) or len(betas) != table["T"]:
+        found = f"a list of {len(betas)}" if isinstance(betas, list) else repr(betas)
+        raise ModelError(f"{file}: {_BETAS} is {found}; only a list of num_train_timesteps, {table['T']}, can be used.")
+    return {"kind": "betas", "betas": betas}, _CLIP[clip], times
 
 
 def _side(size: object) -> int | None:

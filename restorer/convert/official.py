@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from restorer.convert import irsde, rddm
+from restorer.convert import ddim_files, irsde, rddm
 from restorer.convert.wishes import Converted, Wishes
+from restorer.entry import Entry
 from restorer.errors import UsageError, unknown
 from restorer.load import find, load
 from restorer.train.checkpoint import save_model
@@ -37,19 +39,24 @@ def convert(
         raise unknown("source", source, list(SOURCES))
     _check_folder(folder, overwrite)
     made = SOURCES[source](checkpoint, replace(wishes, name=wishes.name or folder.resolve().name))
+    return replace(made, entry=write(folder, made.entry, made.net, dtype or made.dtype))
+
+
+def write(folder: Path, entry: Entry, net: nn.Module, dtype: torch.dtype) -> Entry:
+    """A model folder, whole or not at all; answers the card with its weights. Raises ``UsageError``, ``ModelError``."""
     unfinished = folder.parent / f".{folder.resolve().name}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        entry = save_model(unfinished, made.entry, made.net, dtype or made.dtype)
+        entry = save_model(unfinished, entry, net, dtype)
         load(find(str(unfinished)), torch.device("cpu"), torch.float32)
         folder.mkdir(parents=True, exist_ok=True)
         for file in unfinished.iterdir():
             file.replace(folder / file.name)
     except OSError as error:
-        raise UsageError(f"{folder}: cannot be written: {error.strerror}; choose another --output.") from error
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}; choose another folder.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return replace(made, entry=entry)
+    return entry
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
@@ -59,5 +66,9 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         raise UsageError(f"{folder} has content already; use -y to replace the model in it, or another --output.")
 
 
-SOURCES: dict[str, Callable[[Path, Wishes], Converted]] = {"rddm": rddm.convert, "irsde": irsde.convert}
+SOURCES: dict[str, Callable[[Path, Wishes], Converted]] = {
+    "rddm": rddm.convert,
+    "irsde": irsde.convert,
+    "ddim": ddim_files.convert,
+}
 """``--from`` -> what reads the file."""

@@ -201,6 +201,17 @@ def leading_grid(T: int, steps: int) -> list[int]:
     return [*range((steps - 1) * jump + 1, 0, -jump), 0]
 
 
+def trailing_grid(T: int, steps: int) -> list[int]:
+    """``steps`` + 1 falling times from T to 0, evenly spaced: diffusers' "trailing" grid, each time one higher.
+
+    Where ``steps`` does not divide T, diffusers removes the noise down to T // steps below each time, which is not
+    quite the next one; here it is the next one.
+    """
+    _check_steps(T, steps)
+    jump = T - (T - T / steps)  # numpy's arange, which diffusers rounds, goes by the difference of its first two
+    return [*(round(T - i * jump) for i in range(steps)), 0]
+
+
 def _check_steps(T: int, steps: int) -> None:
     if not 1 <= steps <= T:
         raise ValueError(f"steps must be from 1 to {T}, not {steps}.")
@@ -234,5 +245,9 @@ def natural_eta(sampler: str) -> float:
     return SAMPLERS[sampler].__kwdefaults__["eta"]
 
 
-GRIDS: dict[str, Callable[[int, int], list[int]]] = {"rddm": time_grid, "leading": leading_grid}
-"""The times of a run by name: official RDDM's, and that of DDIM as diffusers has it."""
+GRIDS: dict[str, Callable[[int, int], list[int]]] = {
+    "rddm": time_grid,
+    "leading": leading_grid,
+    "trailing": trailing_grid,
+}
+"""The times of a run by name: official RDDM's, and those of DDIM as diffusers has them."""

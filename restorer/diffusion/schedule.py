@@ -134,6 +134,18 @@ def vp_schedule(T: int = 1000, *, beta: str = "linear", beta_start: float = 1e-4
             betas = (1 - kept[1:] / kept[:-1]).clip(max=0.999)
         case _:
             raise ValueError(f"Unknown beta {beta!r}; known: linear, scaled_linear, squaredcos_cap_v2.")
+    return _from_betas(betas)
+
+
+def betas_schedule(*, betas: Sequence[float]) -> Schedule:
+    """[DDPM] the variance-preserving schedule of any T betas, as diffusers' ``trained_betas``. Raises ValueError."""
+    table = torch.tensor(betas, dtype=torch.float64)
+    if not ((table > 0) & (table <= 1)).all():
+        raise ValueError("betas must lie between 0 and 1.")
+    return _from_betas(table)
+
+
+def _from_betas(betas: Tensor) -> Schedule:
     alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)])
     return Schedule(shift=1 - alpha_bar.sqrt(), sigma=(1 - alpha_bar).sqrt())
 
@@ -218,6 +230,7 @@ def _from_zero(steps: Tensor) -> Tensor:
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "rddm": rddm_schedule,
     "vp": vp_schedule,
+    "betas": betas_schedule,
     "irsde": irsde_schedule,
     "denoising-sde": denoising_schedule,
     "goub": goub_schedule,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from restorer.nets.adm_unet import AdmUNet
 from restorer.nets.ddpm_unet import DdpmUNet
 from restorer.nets.irsde_unet import IrsdeUNet
 from restorer.nets.latent_unet import LatentUNet
@@ -19,6 +20,7 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "rddm_unet_two": TwoRddmUNets,
     "rddm_unet_shared": SharedRddmUNet,
     "ddpm_unet": DdpmUNet,
+    "adm_unet": AdmUNet,
     "irsde_unet": IrsdeUNet,
     "nafnet": NafNet,
 }

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restorer.nets.official import check_tensors
+
 SLOWEST = 10_000
 """The longest wave of the time's embedding, in steps."""
 
@@ -326,18 +328,7 @@ def rename(diffusers: Mapping[str, Tensor], net: DdpmUNet) -> dict[str, Tensor]:
     ours = net.state_dict()
     names = {name: _diffusers_name(name) for name in ours}
     expected = {names[name]: weight.shape for name, weight in ours.items()}
-    faults = {
-        "missing": [key for key in expected if key not in given],
-        "not known": [key for key in given if key not in expected],
-        "of another shape": [
-            f"{key} {tuple(given[key].shape)} for {tuple(shape)}"
-            for key, shape in expected.items()
-            if key in given and given[key].shape != shape
-        ],
-    }
-    if any(faults.values()):
-        found = "; ".join(f"{what}: {_some(keys)}" for what, keys in faults.items() if keys)
-        raise ValueError(f"Not the {len(expected)} tensors of this UNet2DModel: {found}.")
+    check_tensors(given, expected, "this UNet2DModel")
     return {name: given[key] for name, key in names.items()}
 
 
@@ -365,8 +356,3 @@ def _attends(kind: str, known: Mapping[str, bool]) -> bool:
 
 def _or(names: Iterable[Any]) -> str:
     return " or ".join(repr(name) for name in names)
-
-
-def _some(names: Sequence[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -52,6 +52,26 @@ def test_info_json(hub, cli):
     assert told["name"] == "whole" and told["path"] == str(hub / "whole")
 
 
+def test_info_of_a_folder_that_diffusers_wrote(hub, cli, tmp_path):
+    config = {"_class_name": "UNet2DModel", "block_out_channels": [32], "sample_size": 32}
+    config |= {"down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]}
+    for name, content in (
+        ("model_index.json", {}),
+        ("unet/config.json", config),
+        ("unet/diffusion_pytorch_model.bin", {}),
+        ("scheduler/scheduler_config.json", {"_class_name": "DDPMScheduler"}),
+    ):
+        file = tmp_path / "faces" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+    told = cli("models", "info", tmp_path / "faces")
+    assert told.exit_code == 0, told.stderr
+    facts = dict(line.split(maxsplit=1) for line in told.stdout.splitlines())
+    assert (facts["name"], facts["task"], facts["steps"]) == ("faces", "generate", "50")
+    assert facts["method"] == "ddpm, sampler ddim, net ddpm_unet" and "crops of 32 pixels" in facts["trained"]
+    assert json.loads(cli("models", "info", tmp_path / "faces", "--json").stdout)["sample"]["times"] == "leading"
+
+
 def test_info_of_an_unknown_model(hub, cli):
     result = cli("models", "info", "whol")
     assert result.exit_code == 4 and "did you mean 'whole'" in result.stderr

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
-from restorer.convert.ddim import difference, to_ddim, to_rddm
+from restorer.convert.ddim import difference, opened, to_ddim, to_rddm
 from restorer.diffusion.samplers import time_grid
 from restorer.errors import ModelError, UsageError
 from restorer.generate import sample
@@ -23,6 +23,7 @@ CONFIG = {
     **{"layers_per_block": 1, "norm_num_groups": 4, "sample_size": 8, "attention_head_dim": None},
 }
 SEED, COUNT = 3, 2
+BETAS = [1e-4 + 0.04 * (i / 200) ** 2 for i in range(200)]
 UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -57,8 +58,8 @@ def forms(tmp_path_factory):
     """(diffusers folder, the RDDM model made of it, the diffusers folder made of that), nothing clipped."""
     folder = tmp_path_factory.mktemp("models")
     before = saved(folder / "before", clip_sample=False)
-    to_rddm(str(before), folder / "after")
-    to_ddim(str(folder / "after"), folder / "back")
+    to_rddm(opened(str(before)), folder / "after")
+    to_ddim(opened(str(folder / "after")), folder / "back")
     return before, folder / "after", folder / "back"
 
 
@@ -84,7 +85,7 @@ def test_the_folder_that_is_written_back_loads_into_diffusers(forms):
 def test_with_clipping_ddim_is_still_diffusers_and_rddm_is_the_known_part_off(tmp_path, eta):
     """The first step differs by sqrt(alpha_bar) (x0 - clipped x0); a step that ends on x0 does not."""
     saved(tmp_path / "before", clip_sample=True)
-    to_rddm(str(tmp_path / "before"), tmp_path / "after")
+    to_rddm(opened(str(tmp_path / "before")), tmp_path / "after")
     before, after = tmp_path / "before", tmp_path / "after"
     wanted = drawn_by_diffusers(pipeline(clip_sample=True), 5, eta)
     assert (drawn(before, steps=5, eta=eta) - wanted).abs().max() < 1e-4
@@ -123,6 +124,20 @@ def test_schedules_are_those_of_diffusers(tmp_path, beta):
     assert torch.allclose(schedule.shift[1:], 1 - alpha_bar.sqrt(), atol=1e-5)
     assert torch.allclose(schedule.sigma[1:], (1 - alpha_bar).sqrt(), atol=1e-5)
     assert (entry.sample.sampler, entry.sample.steps, entry.sample.times) == ("ddim", 50, "leading")
+
+
+@pytest.mark.parametrize("scheduler", [{"trained_betas": BETAS}, {"timestep_spacing": "trailing"}])
+def test_lists_of_betas_and_trailing_times_are_those_of_diffusers_both_ways(tmp_path, scheduler):
+    words = {"clip_sample": False, "num_train_timesteps": 200} | scheduler
+    before, after, back = (tmp_path / name for name in ("before", "after", "back"))
+    saved(before, **words)
+    to_rddm(opened(str(before)), after)
+    to_ddim(opened(str(after)), back)
+    wanted = drawn_by_diffusers(pipeline(**words), 4, 1.0)
+    for folder in (before, after):
+        assert (drawn(folder, steps=4, eta=1.0) - wanted).abs().max() < 1e-4
+    for key, value in scheduler.items():
+        assert DDIMPipeline.from_pretrained(str(back)).scheduler.config[key] == value
 
 
 def at_the_root(folder):
@@ -175,8 +190,11 @@ def edited(file, **changes):
         (UNET, {"block_out_channels": [8, 32]}, "tensors of this UNet2DModel: of another shape: "),
         (SCHEDULER, {"_class_name": "PNDMScheduler"}, "a PNDMScheduler of diffusers; only DDIM"),
         (SCHEDULER, {"prediction_type": "v_prediction"}, "prediction_type is 'v_prediction'; only"),
-        (SCHEDULER, {"timestep_spacing": "trailing"}, "timestep_spacing is 'trailing'; only 'lea"),
-        (SCHEDULER, {"trained_betas": [0.1]}, "trained_betas is "),
+        (SCHEDULER, {"timestep_spacing": "linspace"}, "timestep_spacing is 'linspace'; only 'leading' or 'trailing' c"),
+        (SCHEDULER, {"trained_betas": [0.1]}, "trained_betas is a list of 1; only a list of num_train_timesteps, 1000"),
+        (SCHEDULER, {"trained_betas": "cosine"}, "trained_betas is 'cosine'; only a list"),
+        (SCHEDULER, {"trained_betas": [2.0] * 1000}, "betas must lie between 0 and 1"),
+        (SCHEDULER, {"trained_betas": ["a"] * 1000}, "schedule 'betas': "),
         (SCHEDULER, {"clip_sample": 3}, "clip_sample is 3, neither true nor false"),
         (SCHEDULER, {"beta_schedule": "sigmoid"}, "Unknown beta 'sigmoid'; known: linear"),
         (SCHEDULER, {"betas": 1}, "unknown key 'betas' for a DDIMScheduler or DDPMScheduler"),
@@ -214,29 +232,27 @@ def test_a_bin_that_holds_no_tensors_is_refused_and_nothing_in_it_runs(tmp_path,
     folder = shutil.copytree(forms[0], tmp_path / "other")
     as_bin(folder)
     torch.save(content, folder / "unet/diffusion_pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"\.bin: (holds no table of tensors|cannot be read as weights)"):
+    with pytest.raises(ModelError, match=r"\.bin: (holds no table of tensors|asks for the code )"):
         model(folder)
 
 
 def test_the_difference_of_two_models_is_seen(tmp_path, forms):
-    assert difference(*map(str, forms[:2])) < 1e-5
+    assert difference(*(opened(str(form)) for form in forms[:2])) < 1e-5
     other = shutil.copytree(forms[0], tmp_path / "other")
     file = other / WEIGHTS
     save_file({key: 1.01 * value for key, value in load_file(file).items()}, file)
-    assert difference(str(forms[0]), str(other)) > 1e-3
+    assert difference(opened(str(forms[0])), opened(str(other))) > 1e-3
 
 
-def test_models_that_have_no_ddim_form(tmp_path, toy):
-    for convert in (to_rddm, to_ddim):
-        with pytest.raises(UsageError, match="'toy' has net 'plain_unet'; a DDIM model of diffusers has 'ddpm_unet'"):
-            convert(str(toy), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_models_that_have_no_ddim_form(toy):
+    with pytest.raises(UsageError, match="'toy' has schedule 'rddm'; a DDIM model has 'vp' or 'betas'"):
+        opened(str(toy))
 
 
 def test_another_pipelines_parts_are_not_written_beside(tmp_path, forms):
     folder = shutil.copytree(forms[0], tmp_path / "other")
     with pytest.raises(UsageError, match="holds another pipeline's unet; name another folder"):
-        to_ddim(str(forms[1]), folder)
+        to_ddim(opened(str(forms[1])), folder)
 
 
 def test_the_command(here, cli, forms, monkeypatch):

@@ -256,11 +256,12 @@ def test_time_grids_are_the_official_ones_counted_from_0(steps, official):
     assert time_grid(1000, steps) == [t + 1 for t in official]
 
 
-@pytest.mark.parametrize("steps", [1, 5, 10, 15, 20, 100, 999, 1000])
-def test_the_leading_grid_is_that_of_diffusers_counted_from_0(steps):
-    theirs = DDIMScheduler(num_train_timesteps=1000, timestep_spacing="leading")
+@pytest.mark.parametrize("steps", [1, 5, 10, 15, 16, 20, 48, 100, 999, 1000])
+@pytest.mark.parametrize("grid", ["leading", "trailing"])
+def test_grids_of_diffusers_are_its_own_counted_from_0(grid, steps):
+    theirs = DDIMScheduler(num_train_timesteps=1000, timestep_spacing=grid)
     theirs.set_timesteps(steps)
-    assert GRIDS["leading"](1000, steps) == [*(theirs.timesteps + 1).tolist(), 0]
+    assert GRIDS[grid](1000, steps) == [*(theirs.timesteps + 1).tolist(), 0]
 
 
 @pytest.mark.parametrize("T", [1, 2, 7, 100, 256, 1000])
@@ -270,7 +271,7 @@ def test_every_grid_falls_from_the_start_to_the_clean_picture(T, grid):
         times = GRIDS[grid](T, steps)
         assert len(times) == steps + 1
         assert times[-1] == 0
-        assert times[0] == T if grid == "rddm" else times[0] <= T
+        assert times[0] <= T if grid == "leading" else times[0] == T
         assert all(t > s for t, s in pairwise(times))
 
 

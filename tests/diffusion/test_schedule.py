@@ -150,7 +150,7 @@ TABLE = [i / 1000 for i in range(1001)]
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_builds_with_its_defaults(name):
-    options = {"tables": {"shift": TABLE, "sigma": TABLE}}.get(name, {})
+    options = {"tables": {"shift": TABLE, "sigma": TABLE}, "betas": {"betas": [0.01] * 1000}}.get(name, {})
     if name != "goub":  # a bridge: its noise rises and falls, see test_irsde
         assert_a_schedule(SCHEDULES[name](**options), 100 if name in ("irsde", "denoising-sde") else 1000)
 

@@ -36,7 +36,7 @@ from restorer.search import STREAM
 __all__ = ["Files", "Job", "Plan", "Record", "Work", "degrading", "plan", "restoring", "run", "run_paths"]
 
 RECORD_VERSION = 1
-SHOWN = ("task", "model", "degrade", "strength", "steps", "eta", "seed")
+SHOWN = ("task", "model", "degrade", "strength", "steps", "eta", "seed", "alpha_schedule", "beta_schedule")
 """The keys of a recipe that a record shows."""
 
 Step = Callable[[], None]
@@ -96,7 +96,7 @@ def restoring(restorer: Restorer, settings: Settings, *, masked: bool = False) -
     return Work(
         apply=lambda y, after_step, mask=None: restorer.restore(y, settings, lambda state: after_step(), mask),
         recipe=restorer.recipe(settings),
-        steps=settings.steps,
+        steps=restorer.states(settings),
         device=str(restorer.device),
         dtype=dtype_name(restorer.denoiser.dtype),
     )

@@ -191,7 +191,8 @@ def denoiser(net: nn.Module, schedule: Schedule, entry: Entry, dtype: torch.dtyp
     p = entry.predict
     if p.output == "euler_eps" and schedule.shift[-1] == 1:
         raise UsageError(
-            f"the net says euler_eps, which means nothing at t = {schedule.T}: no share of the clean picture is left there."
+            f"the net says euler_eps, which means nothing at t = {schedule.T}: no share of the clean picture is left "
+            "there."
         )
     return Denoiser(net, schedule, p.output, p.input, p.time, p.clip, p.range, dtype)
 

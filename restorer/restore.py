@@ -15,11 +15,12 @@ from restorer import __version__
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
 from restorer.diffusion.process import time_of_noise
-from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
+from restorer.diffusion.samplers import CALLS, GRIDS, SAMPLERS, State
 from restorer.entry import GENERATE, Entry, Sample, default_model
 from restorer.errors import ImageError, UsageError, unknown
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
+from restorer.readjust import checked_path, parse, readjusted, spelled
 
 if TYPE_CHECKING:
     from restorer.batch import Record
@@ -32,6 +33,8 @@ class Settings:
     """How to make one picture; what is None comes from the model's card. ``times``: a key of GRIDS.
 
     ``sigma``: standard deviation of the picture's own noise, in 8-bit levels; only for models that begin at it.
+    ``alpha_schedule``, ``beta_schedule``: words of ``readjust``, as "decreased:0.3". ``path``: (shift, sigma) points to
+    go by instead of times, for ``generate`` alone; it has its own steps.
     """
 
     steps: int | None = None
@@ -39,6 +42,9 @@ class Settings:
     seed: int = 0
     times: str | None = None
     sigma: float | None = None
+    alpha_schedule: str | None = None
+    beta_schedule: str | None = None
+    path: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(eq=False)
@@ -76,16 +82,20 @@ class Restorer:
         eta: float | None = None,
         seed: int = 0,
         mask: Any = None,
+        alpha_schedule: str | None = None,
+        beta_schedule: str | None = None,
     ) -> Image:
         """Restore a PIL image, numpy array or tensor; the same kind comes back.
 
         ``steps``: net calls, 1 to the schedule's length; ``eta``: fresh noise, 0 to 1; both default to the card's.
-        ``mask``: an image of the same size for models that take one, white where marked.
+        ``mask``: an image of the same size for models that take one, white where marked. ``alpha_schedule``,
+        ``beta_schedule``: other tables than the model's, MODE or MODE:POWER, as "decreased:0.3".
         The same ``seed`` gives the same picture. Raises ``ImageError`` or ``UsageError``.
         """
         y, same_kind = to_tensor(image)
         marked = None if mask is None else to_tensor(mask)[0]
-        return same_kind(self.restore(y, Settings(steps, eta, seed), mask=marked))
+        settings = Settings(steps, eta, seed, alpha_schedule=alpha_schedule, beta_schedule=beta_schedule)
+        return same_kind(self.restore(y, settings, mask=marked))
 
     def run(
         self,
@@ -97,6 +107,8 @@ class Restorer:
         eta: float | None = None,
         seed: int = 0,
         mask: str | PathLike[str] | None = None,
+        alpha_schedule: str | None = None,
+        beta_schedule: str | None = None,
     ) -> Iterator[Record]:
         """Restore files and folders as the command does, and yield a record of each, failed ones among them.
 
@@ -105,7 +117,8 @@ class Restorer:
         from restorer.batch import Files, run_paths
 
         files = Files(exists=exists, mask=None if mask is None else Path(mask))
-        yield from run_paths(self, paths, output, Settings(steps, eta, seed), files)
+        settings = Settings(steps, eta, seed, alpha_schedule=alpha_schedule, beta_schedule=beta_schedule)
+        yield from run_paths(self, paths, output, settings, files)
 
     @property
     def takes_mask(self) -> bool:
@@ -132,10 +145,14 @@ class Restorer:
         seed: int = 0,
         times: str | None = None,
         batch_size: int = 8,
+        alpha_schedule: str | None = None,
+        beta_schedule: str | None = None,
+        path: Sequence[tuple[float, float]] | None = None,
     ) -> Iterator[Tensor]:
         """New pictures, each float32 (1, 3, H, W), RGB in [0, 1], on the CPU; the i-th has the seed ``seed`` + i.
 
-        ``size``: (width, height), by default what the model was trained on; the others are those of ``__call__``.
+        ``size``: (width, height), by default what the model was trained on; ``path``: (shift, sigma) points to go by,
+        from the start to (0, 0), for models that can; the others are those of ``__call__``.
         Raises ``UsageError``, ``ImageError`` or ``DeviceError``.
         """
         from restorer.generate import checked_size, draw
@@ -143,7 +160,8 @@ class Restorer:
         self.check_generates()
         if samples < 0 or batch_size < 1:
             raise UsageError(f"samples must be 0 or more and batch_size at least 1, not {samples} and {batch_size}.")
-        settings = self.settled(Settings(steps, eta, seed, times))
+        settings = Settings(steps, eta, seed, times, None, alpha_schedule, beta_schedule, path)
+        settings = self.settled(settings)
         width, height = checked_size(self, size)
         for first in range(seed, seed + samples, batch_size):
             seeds = range(first, min(first + batch_size, seed + samples))
@@ -156,32 +174,66 @@ class Restorer:
         steps = sample.steps if settings.steps is None else settings.steps
         eta = sample.eta if settings.eta is None else settings.eta
         times = sample.times if settings.times is None else settings.times
+        path = settings.path
+        if path is not None:
+            path = checked_path(path, self.denoiser, self.entry)
+            steps, times = self._steps_of_path(path, settings), None
         longest = self.denoiser.schedule.T
-        if not 1 <= steps <= longest:
+        if path is None and not 1 <= steps <= longest:
             raise UsageError(f"steps must be from 1 to {longest}, the length of the model's schedule; not {steps}.")
         if not 0 <= eta <= 1:
             raise UsageError(f"eta must be from 0 (no fresh noise) to 1 (ancestral), not {eta}.")
         if not 0 <= settings.seed < 2**63:
             raise UsageError(f"seed must be from 0 to 2^63 - 1, not {settings.seed}.")
-        if times not in GRIDS:
+        if path is None and times not in GRIDS:
             raise unknown("times", times, list(GRIDS))
-        return replace(settings, steps=steps, eta=eta, times=times)
+        self.adjusted(self.denoiser, settings)
+        words = {
+            "alpha_schedule": spelled(parse(settings.alpha_schedule, "--alpha-schedule")),
+            "beta_schedule": spelled(parse(settings.beta_schedule, "--beta-schedule")),
+        }
+        return replace(settings, steps=steps, eta=eta, times=times, path=path, **words)
+
+    def _steps_of_path(self, path: Sequence[tuple[float, float]], settings: Settings) -> int:
+        steps = len(path) - 1
+        chosen = {
+            "--steps": settings.steps not in (None, steps),
+            "--times": settings.times is not None,
+            "--alpha-schedule": settings.alpha_schedule is not None,
+            "--beta-schedule": settings.beta_schedule is not None,
+        }
+        for option in (option for option, given in chosen.items() if given):
+            raise UsageError(f"A path says itself where each of its {steps} steps goes; leave out {option}, or --path.")
+        return steps
+
+    def adjusted(self, denoiser: Denoiser, settings: Settings) -> Denoiser:
+        """``denoiser`` on the schedule that the settings choose. Raises ``UsageError`` where it cannot be."""
+        return readjusted(denoiser, self.entry, settings.alpha_schedule, settings.beta_schedule)
+
+    def states(self, settings: Settings) -> int:
+        """How many states sampling with these settled settings goes through after its start: what progress counts."""
+        return settings.steps * (1 if settings.path else CALLS.get(self.entry.sample.sampler, 1))
 
     def recipe(self, settings: Settings) -> dict[str, Any]:
         """What makes the picture: enough to make it again."""
         settings = self.settled(settings)
-        return {
+        path = settings.path and [list(point) for point in settings.path]
+        chosen = {"alpha_schedule": settings.alpha_schedule, "beta_schedule": settings.beta_schedule, "path": path}
+        sampler = "rddm-path" if settings.path else self.entry.sample.sampler
+        recipe = {
             "restorer": __version__,
             "task": self.entry.task,
             "model": self.entry.name,
             "weights": self.found.sha256,
-            "sampler": self.entry.sample.sampler,
+            "sampler": sampler,
             "steps": settings.steps,
             "eta": settings.eta,
             "times": settings.times,
             "seed": settings.seed,
             "dtype": dtype_name(self.denoiser.dtype),
         }
+        # Only what was chosen, so that pictures without it are made as ever.
+        return {name: value for name, value in (recipe | chosen).items() if value is not None}
 
     def check_generates(self) -> None:
         """Raises ``UsageError`` for a model that needs a picture to restore."""
@@ -239,6 +291,7 @@ class Restorer:
         mask: Tensor | None,
     ) -> Tensor:
         x0 = y
+        denoiser = self.adjusted(denoiser, settings)
         for state in sample(denoiser, y, self.entry.sample, settings, self.device, mask=mask):
             x0 = state.x0
             if progress:
@@ -278,7 +331,9 @@ def sample(
             x, times = y, grid(first, min(settings.steps, first))
         else:
             times = grid(schedule.T, settings.steps)
-            start = float(schedule.sigma[times[0]]) if own.start is None else own.start
+            # The card's start is that of the model's own schedule.
+            as_is = own.start is None or settings.beta_schedule is not None
+            start = float(schedule.sigma[times[0]]) if as_is else own.start
             x = y + start * randn_like(y)
         states = SAMPLERS[own.sampler](
             lambda x, t: denoiser(x, t, y, mask), schedule, x, times, eta=settings.eta, randn_like=randn_like

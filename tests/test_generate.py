@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from toy import NET, toy_model, toy_net
+from toy import NET, ONLY_ETA, toy_model, toy_net
 
 from restorer import images
 from restorer.diffusion.samplers import SAMPLERS
@@ -100,7 +100,7 @@ def test_the_start_is_noise_of_each_pictures_seed(prior):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_trace_goes_from_noise_to_the_picture(tmp_path, sampler):
     model = prior_model(tmp_path / "prior", sample={"sampler": sampler})
-    eta = 1.0 if sampler == "rddm-ancestral" else 0.5
+    eta = ONLY_ETA.get(sampler, 0.5)
     steps = []
     settings = model.settled(Settings(3, eta))
     [drawn] = draw(model, [5], settings, size=(16, 16), trace=True, after_step=lambda: steps.append(1))

@@ -58,6 +58,8 @@ def _restore(
     steps: o.Steps = None,
     eta: o.Eta = None,
     seed: o.Seed = 0,
+    alpha_schedule: o.AlphaSchedule = None,
+    beta_schedule: o.BetaSchedule = None,
     format: o.Format = "auto",
     quality: o.Quality = 95,
     bits: o.Bits = "auto",
@@ -81,7 +83,7 @@ def _restore(
     depth = "auto" if bits == "auto" else int(bits)
     keep = metadata == "keep"
     files = Files(participle, suffix, recursive, exists, format, quality, depth, keep, record, max_pixels, mask)
-    settings = Settings(steps, eta, seed)
+    settings = Settings(steps, eta, seed, alpha_schedule=alpha_schedule, beta_schedule=beta_schedule)
 
     def begin() -> "Work":
         work = restoring(_load(model, task, device, dtype), settings, masked=mask is not None)
@@ -109,9 +111,11 @@ def _told(work: "Work", settings: "Settings") -> str:
     """Every value and where it comes from."""
     recipe = work.recipe
     steps, eta = ("from the model" if value is None else "given" for value in (settings.steps, settings.eta))
+    chosen = {name: recipe.get(f"{name}_schedule") for name in ("alpha", "beta")}
+    tables = "".join(f"{name} {word} (given), " for name, word in chosen.items() if word)
     return (
         f"{recipe['model']} ({recipe['task']}): steps {recipe['steps']} ({steps}), eta {recipe['eta']:g} ({eta}), "
-        f"seed {recipe['seed']}, on {work.device} in {work.dtype}."
+        f"{tables}seed {recipe['seed']}, on {work.device} in {work.dtype}."
     )
 
 

@@ -228,5 +228,11 @@ SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
     "sde-2": sde_2,
 }
 
+CALLS: dict[str, int] = {"rddm-two-phase": 2, "rddm-residual-first": 2, "rddm-noise-first": 2}
+"""Net calls, and states, for each pair of times, of the samplers that need more than one."""
+
+ON_ANY_TABLES = ("ddim", *(name for name in SAMPLERS if name.startswith("rddm")))
+"""Samplers that read nothing but shift and sigma, so that these may be readjusted."""
+
 GRIDS: dict[str, Callable[[int, int], list[int]]] = {"rddm": time_grid, "leading": leading_grid}
 """The times of a run by name: official RDDM's, and that of DDIM as diffusers has it."""

@@ -42,7 +42,7 @@ def sampled(model, y, mask=None, **settings):
     """Through the flow of a picture, but for the refusal of models that draw from noise alone."""
     own = model.entry.sample
     settings = model.settled(Settings(**settings))
-    *_, last = sample(model.denoiser, y, own.sampler, settings, CPU, mask=mask, start=own.start)
+    *_, last = sample(model.denoiser, y, own, settings, CPU, mask=mask)
     return (last.x + 1) / 2
 
 

@@ -118,7 +118,10 @@ class Expect:
 
 @dataclass(frozen=True)
 class Entry:
-    """Everything needed to run a model, and what is known of it. ``net`` and ``schedule`` are checked when built."""
+    """Everything needed to run a model, and what is known of it. ``net`` and ``schedule`` are checked when built.
+
+    ``prepare``: what is done to a picture first, a key of PREPARATIONS.
+    """
 
     name: str
     task: str
@@ -133,6 +136,7 @@ class Entry:
     data: str
     weights: Weights | None = None
     expect: tuple[Expect, ...] = field(default=())
+    prepare: str | None = None
     restorer: int = CARD_VERSION
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from restorer.entry import GENERATE, Entry, Sample, default_model
 from restorer.errors import ImageError, UsageError, unknown
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
+from restorer.prepare import PREPARATIONS
 from restorer.readjust import checked_path, parse, readjusted, spelled
 
 if TYPE_CHECKING:
@@ -231,6 +232,7 @@ class Restorer:
             "times": settings.times,
             "seed": settings.seed,
             "dtype": dtype_name(self.denoiser.dtype),
+            "prepare": self.entry.prepare,
         }
         # Only what was chosen, so that pictures without it are made as ever.
         return {name: value for name, value in (recipe | chosen).items() if value is not None}
@@ -273,6 +275,8 @@ class Restorer:
             raise ImageError(f"The mask is {size} pixels, the picture {width}x{height}; they must be of one size.")
         # Upstream, too, a mask is three channels; they are equal there, because it is grey.
         mask = None if mask is None else mask.mean(dim=1, keepdim=True).expand_as(y)
+        if self.entry.prepare:
+            y = PREPARATIONS[self.entry.prepare](y)
         padded, mask = (None if v is None else pad(v, self.entry.size.multiple) for v in (y, mask))
         x0 = self._run(self.denoiser, padded, settings, progress, mask)
         if not x0.isfinite().all() and self.denoiser.dtype != torch.float32:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from restorer.convert import rddm
+from restorer.convert.card import README, write_readme
 from restorer.convert.wishes import Converted, Wishes
 from restorer.errors import UsageError, unknown
 from restorer.load import find, load
@@ -43,13 +44,16 @@ def convert(
         entry = save_model(unfinished, made.entry, made.net, dtype or made.dtype)
         load(find(str(unfinished)), torch.device("cpu"), torch.float32)
         folder.mkdir(parents=True, exist_ok=True)
+        kept = (
+            () if write_readme(folder, entry, made.notes) else (f"{folder / README} is not ours and stays as it is.",)
+        )
         for file in unfinished.iterdir():
             file.replace(folder / file.name)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}; choose another --output.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return replace(made, entry=entry)
+    return replace(made, entry=entry, notes=(*made.notes, *kept))
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

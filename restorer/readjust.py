@@ -1,6 +1,7 @@
 """Another schedule than the model was trained with, chosen when it is used: ``decreased:0.3`` in place of its tables.
 
-[RDDM] Liu et al., CVPR 2024, section 5; official experiment 1, ``adjust_alpha``. See docs/methods/rddm.md.
+[RDDM] Liu et al., CVPR 2024, on readjusting coefficient schedules; official experiment 1, ``adjust_alpha``.
+See docs/methods/rddm.md.
 """
 
 from __future__ import annotations

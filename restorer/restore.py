@@ -262,6 +262,8 @@ class Restorer:
         or when no finite picture comes out even in full precision; ``UsageError`` as ``settled`` and ``check`` do.
         """
         self.check(masked=mask is not None)
+        if settings.path is not None:
+            raise UsageError("A path is for new pictures, see generate; a restoration goes by the model's times.")
         settings = self.settled(settings)
         height, width = y.shape[-2:]
         if min(height, width) < self.entry.size.minimum:

@@ -217,6 +217,11 @@ def test_models_that_have_no_such_choice(tmp_path, changes, settings, sentence):
         model.settled(Settings(**settings))
 
 
+def test_a_restoration_takes_no_path(toy_restorer):
+    with pytest.raises(UsageError, match="A path is for new pictures"):
+        toy_restorer.restore(torch.zeros(1, 3, 8, 8), Settings(path=((1, 1), (0, 0))))
+
+
 def test_a_restoration_with_another_alpha(toy_restorer):
     y = torch.rand(3, 12, 8, generator=torch.Generator().manual_seed(0))
     assert not torch.equal(toy_restorer(y, alpha_schedule="increased"), toy_restorer(y))

@@ -5,7 +5,7 @@
 holds at every (shift, sigma), so a net that is told both, and whose residual does not depend on sigma nor its noise on
 shift, can be led from the start to (0, 0) by way of any points: partially path-independent generation.
 
-[RDDM] Liu et al., CVPR 2024, section 5.
+[RDDM] Liu et al., CVPR 2024, on partially path-independent generation.
 """
 
 from __future__ import annotations

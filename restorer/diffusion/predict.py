@@ -185,7 +185,7 @@ TOLD_TIME = ("index", "t")
 
 
 def readjusted(denoiser: Denoiser, schedule: Schedule) -> Denoiser:
-    """The same net on a ``schedule`` that it was not trained with. [RDDM] section 5, partial path-independence.
+    """The same net on a ``schedule`` that it was not trained with. [RDDM] readjusted coefficient schedules.
 
     A net that is told shift or sigma is told the new ones. One that is told the time hears it as before; if it says eps
     alone, eps becomes res as it was trained to, and x0 is what both leave of x ([RDDM] experiment 1, ``adjust_alpha``).

@@ -43,15 +43,16 @@ from restorer.plan import (
     source_ids,
     with_ending,
 )
-from restorer.restore import Restorer, Settings
+from restorer.restore import Restorer
 from restorer.search import STREAM
+from restorer.settings import Settings, states
 from restorer.trace import Curves, Frames, Trace, beside
 from restorer.truth import find_truth, measure, read_truth
 
 __all__ = ["Files", "Job", "Plan", "Record", "Work", "degrading", "plan", "restoring", "run", "run_paths"]
 
 RECORD_VERSION = 1
-SHOWN = ("task", "model", "degrade", "strength", "steps", "eta", "seed")
+SHOWN = ("task", "model", "degrade", "strength", "steps", "eta", "seed", "alpha_schedule", "beta_schedule")
 """The keys of a recipe that a record shows."""
 
 Step = Callable[[], None]
@@ -123,7 +124,7 @@ def restoring(restorer: Restorer, settings: Settings, *, masked: bool = False) -
             y, settings, lambda state: after_step(), mask, watch
         ),
         recipe=restorer.recipe(settings),
-        steps=settings.steps,
+        steps=states(settings),
         device=str(restorer.device),
         dtype=dtype_name(restorer.denoiser.dtype),
     )

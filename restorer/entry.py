@@ -121,7 +121,7 @@ class Entry:
     """Everything needed to run a model, and what is known of it. ``net`` and ``schedule`` are checked when built.
 
     ``codec``: the net between pictures and latents, for a model that restores latents; like ``net``. Its weights are in
-    the same file, their names behind ``codec.``.
+    the same file, their names behind ``codec.``. ``prepare``: what is done to a picture first, a key of PREPARATIONS.
     """
 
     name: str
@@ -138,6 +138,7 @@ class Entry:
     weights: Weights | None = None
     expect: tuple[Expect, ...] = field(default=())
     codec: Mapping[str, Any] | None = None
+    prepare: str | None = None
     restorer: int = CARD_VERSION
 
     def __post_init__(self) -> None:

@@ -22,15 +22,17 @@ from torch import Tensor
 from restorer import images
 from restorer.batch import Record
 from restorer.device import dtype_name, is_out_of_memory
+from restorer.diffusion.paths import rddm_path
 from restorer.diffusion.predict import Denoiser, Prediction
 from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
 from restorer.errors import DeviceError, ImageError, UsageError
 from restorer.images.many import sheet
 from restorer.images.recipe import same_recipe
+from restorer.settings import Settings, adjusted, states
 from restorer.trace import Trace, every
 
 if TYPE_CHECKING:
-    from restorer.restore import Restorer, Settings
+    from restorer.restore import Restorer
 
 Size = tuple[int, int]
 
@@ -152,7 +154,8 @@ def _draw(
     """x_t on the way, scaled from the net's range to [0, 1], on the CPU; only the last unless ``trace``."""
     lo, hi = denoiser.bounds
     kept = []
-    skip = every(settings.steps)
+    skip = every(states(settings))
+    denoiser = adjusted(denoiser, restorer.entry, settings)
     for i, state in enumerate(sample(denoiser, seeds, settings, settings.sampler, size, restorer.device)):
         if i and after_step:
             after_step()
@@ -170,7 +173,8 @@ def sample(
 ) -> Iterator[State]:
     """x_T, then the states of the pictures (N, 3, H, W) on their way, in the net's range; y is 0 there.
 
-    The start is noise of unit variance, as in official RDDM and DDIM: sigma_T is 1, or (DDPM's) 2e-5 less.
+    The start is noise of unit variance, as in official RDDM and DDIM: sigma_T is 1, or (DDPM's) 2e-5 less. With another
+    beta, or along a path, it is what these say.
     """
     width, height = size
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -180,28 +184,40 @@ def sample(
         return torch.cat(drawn).to(device, memory_format=torch.channels_last)
 
     y = torch.zeros(len(seeds), 3, height, width, device=device).to(memory_format=torch.channels_last)
-    times = GRIDS[settings.times](denoiser.schedule.T, settings.steps)
-    x = noise()
-    yield State(times[0], x, y)
+    schedule, x, randomness = denoiser.schedule, noise(), {"eta": settings.eta, "randn_like": noise}
     try:
-        states = SAMPLERS[sampler](
-            lambda x, t: _predict(denoiser, x, t, y), denoiser.schedule, x, times, eta=settings.eta, randn_like=noise
-        )
+        if settings.path:
+            x, first = settings.path[0][1] * x, len(settings.path) - 1
+            states = rddm_path(
+                lambda x, *place: _one_by_one(denoiser, lambda x, y: denoiser.at(x, *place, y), x, y),
+                *(schedule, x, settings.path),
+                **randomness,
+            )
+        else:
+            times = GRIDS[settings.times](schedule.T, settings.steps)
+            first = times[0]
+            x = x if settings.beta_schedule is None else float(schedule.sigma[first]) * x
+            states = SAMPLERS[sampler](
+                lambda x, t: _one_by_one(denoiser, lambda x, y: denoiser(x, t, y), x, y),
+                *(schedule, x, times),
+                **randomness,
+            )
     except ValueError as error:  # not every sampler takes any eta
         raise UsageError(str(error)) from error
+    yield State(first, x, y)
     yield from states
 
 
-def _predict(denoiser: Denoiser, x: Tensor, t: int, y: Tensor) -> Prediction:
+def _one_by_one(denoiser: Denoiser, ask: Callable[[Tensor, Tensor], Prediction], x: Tensor, y: Tensor) -> Prediction:
     """In full precision the net is asked about one picture at a time.
 
     Kernels choose by the batch's shape in which order they add up, and so the last bits of a picture would tell how
     many were drawn with it. In half precision nobody counts on bits, and a batch at once is what makes GPUs fast.
     """
     if denoiser.dtype != torch.float32:
-        return denoiser(x, t, y)
+        return ask(x, y)
     # Copies, since the address of a slice may be less round than that of a picture alone, and kernels ask for that too.
-    alone = [denoiser(one.clone(), t, y[:1]) for one in x.split(1)]
+    alone = [ask(one.clone(), y[:1]) for one in x.split(1)]
     return Prediction(*(torch.cat(parts) for parts in zip(*alone, strict=True)))
 
 

@@ -22,6 +22,7 @@ from restorer.diffusion.schedule import SCHEDULES, Schedule
 from restorer.entry import Entry, embedded, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
 from restorer.nets import CODECS, NETS
+from restorer.prepare import PREPARATIONS
 
 CARD = "config.json"
 
@@ -144,6 +145,7 @@ def check_names(entry: Entry) -> None:
         ("clip", entry.predict.clip, CLIPS),
         ("sampler", entry.sample.sampler, SAMPLERS),
         ("times", entry.sample.times, GRIDS),
+        *(("prepare", name, PREPARATIONS) for name in (entry.prepare,) if name is not None),
     ):
         if name not in table:
             raise unknown(kind, name, list(table))

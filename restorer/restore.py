@@ -14,13 +14,15 @@ from torch import Tensor
 from restorer import __version__
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
-from restorer.diffusion.process import largest_noise, time_of_noise
-from restorer.diffusion.samplers import GRIDS, SAMPLERS, State, natural_eta
+from restorer.diffusion.process import time_of_noise
+from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
 from restorer.entry import GENERATE, Entry, Sample, default_model
-from restorer.errors import ImageError, UsageError, unknown
+from restorer.errors import ImageError, UsageError
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
 from restorer.noise import estimate_sigma
+from restorer.prepare import PREPARATIONS
+from restorer.settings import Settings, adjusted, settle
 
 if TYPE_CHECKING:
     from restorer.batch import Record
@@ -32,22 +34,6 @@ Watch = Callable[[int, Tensor, Tensor], None]
 
 Called first with 0, x_T and the degraded picture; again with 0 when a run starts over in full precision.
 """
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to make one picture; what is None comes from the model's card.
-
-    ``sampler`` and ``times`` are keys of SAMPLERS and GRIDS. ``sigma``: standard deviation of the picture's own noise,
-    in 8-bit levels, for models that begin at it; None: guessed from the picture.
-    """
-
-    steps: int | None = None
-    eta: float | None = None
-    seed: int = 0
-    times: str | None = None
-    sigma: float | None = None
-    sampler: str | None = None
 
 
 @dataclass(eq=False)
@@ -87,18 +73,22 @@ class Restorer:
         mask: Any = None,
         sigma: float | None = None,
         sampler: str | None = None,
+        alpha_schedule: str | None = None,
+        beta_schedule: str | None = None,
     ) -> Image:
         """Restore a PIL image, numpy array or tensor; the same kind comes back.
 
         ``steps``: net calls, 1 to the schedule's length; ``eta``: fresh noise, 0 to 1; both default to the card's.
         ``mask``: an image of the same size for models that take one, white where marked.
         ``sigma``: the image's noise in 8-bit levels, for models that begin at it, by default guessed.
-        ``sampler``: a key of ``restorer.diffusion.samplers.SAMPLERS``, by default the card's.
+        ``sampler``: a key of ``restorer.diffusion.samplers.SAMPLERS``, by default the card's. ``alpha_schedule``,
+        ``beta_schedule``: other tables than the model's, MODE or MODE:POWER, as "decreased:0.3".
         The same ``seed`` gives the same picture. Raises ``ImageError`` or ``UsageError``.
         """
         y, same_kind = to_tensor(image)
         marked = None if mask is None else to_tensor(mask)[0]
-        return same_kind(self.restore(y, Settings(steps, eta, seed, None, sigma, sampler), mask=marked))
+        settings = Settings(steps, eta, seed, None, sigma, sampler, alpha_schedule, beta_schedule)
+        return same_kind(self.restore(y, settings, mask=marked))
 
     def run(
         self,
@@ -114,6 +104,8 @@ class Restorer:
         trace: Literal["gif", "frames", "plot"] | None = None,
         sigma: float | None = None,
         sampler: str | None = None,
+        alpha_schedule: str | None = None,
+        beta_schedule: str | None = None,
     ) -> Iterator[Record]:
         """Restore files and folders as the command does, and yield a record of each, failed ones among them.
 
@@ -126,7 +118,8 @@ class Restorer:
 
         mask, gt = (None if place is None else Path(place) for place in (mask, gt))
         files = Files(exists=exists, mask=mask, gt=gt, trace=trace)
-        yield from run_paths(self, paths, output, Settings(steps, eta, seed, None, sigma, sampler), files)
+        settings = Settings(steps, eta, seed, None, sigma, sampler, alpha_schedule, beta_schedule)
+        yield from run_paths(self, paths, output, settings, files)
 
     @property
     def takes_mask(self) -> bool:
@@ -154,10 +147,14 @@ class Restorer:
         times: str | None = None,
         sampler: str | None = None,
         batch_size: int = 8,
+        alpha_schedule: str | None = None,
+        beta_schedule: str | None = None,
+        path: Sequence[tuple[float, float]] | None = None,
     ) -> Iterator[Tensor]:
         """New pictures, each float32 (1, 3, H, W), RGB in [0, 1], on the CPU; the i-th has the seed ``seed`` + i.
 
-        ``size``: (width, height), by default what the model was trained on; the others are those of ``__call__``.
+        ``size``: (width, height), by default what the model was trained on; ``path``: (shift, sigma) points to go by,
+        from the start to (0, 0), for models that can; the others are those of ``__call__``.
         Raises ``UsageError``, ``ImageError`` or ``DeviceError``.
         """
         from restorer.generate import checked_size, draw
@@ -165,7 +162,8 @@ class Restorer:
         self.check_generates()
         if samples < 0 or batch_size < 1:
             raise UsageError(f"samples must be 0 or more and batch_size at least 1, not {samples} and {batch_size}.")
-        settings = self.settled(Settings(steps, eta, seed, times, None, sampler))
+        settings = Settings(steps, eta, seed, times, None, sampler, alpha_schedule, beta_schedule, path)
+        settings = self.settled(settings)
         width, height = checked_size(self, size)
         for first in range(seed, seed + samples, batch_size):
             seeds = range(first, min(first + batch_size, seed + samples))
@@ -174,62 +172,30 @@ class Restorer:
 
     def settled(self, settings: Settings) -> Settings:
         """The settings with the card's values filled in. Raises ``UsageError`` for one out of range."""
-        own, schedule = self.entry.sample, self.denoiser.schedule
-        steps = own.steps if settings.steps is None else settings.steps
-        times = own.times if settings.times is None else settings.times
-        sampler = own.sampler if settings.sampler is None else settings.sampler
-        if sampler not in SAMPLERS:
-            raise unknown("sampler", sampler, list(SAMPLERS))
-        eta = settings.eta
-        if eta is None:
-            eta = own.eta if sampler == own.sampler else natural_eta(sampler)
-        longest = schedule.T
-        if not 1 <= steps <= longest:
-            raise UsageError(f"steps must be from 1 to {longest}, the length of the model's schedule; not {steps}.")
-        if not 0 <= eta <= 1:
-            raise UsageError(f"eta must be from 0 (no fresh noise) to 1 (ancestral), not {eta}.")
-        if not 0 <= settings.seed < 2**63:
-            raise UsageError(f"seed must be from 0 to 2^63 - 1, not {settings.seed}.")
-        if times not in GRIDS:
-            raise unknown("times", times, list(GRIDS))
-        try:
-            # Nothing is computed before it is asked for, but what a sampler refuses it refuses here.
-            SAMPLERS[sampler](None, schedule, None, [longest, 0], eta=eta)
-            self._check_sigma(settings.sigma)
-        except ValueError as error:
-            raise UsageError(f"{error}") from error
-        return replace(settings, steps=steps, eta=eta, times=times, sampler=sampler)
-
-    def _check_sigma(self, sigma: float | None) -> None:
-        if sigma is None:
-            return
-        if self.entry.sample.begin != "picture":
-            raise UsageError(f"Model {self.entry.name!r} is not told how much noise there is; leave out --sigma.")
-        lo, hi = self.denoiser.bounds
-        largest = 255 / (hi - lo) * float(largest_noise(self.denoiser.schedule))
-        if not 0 < sigma <= largest:
-            raise UsageError(
-                f"sigma must be above 0 and at most {largest:g}, the most noise that {self.entry.name} was made for; "
-                f"not {sigma:g}."
-            )
+        return settle(settings, self.entry, self.denoiser)
 
     def recipe(self, settings: Settings) -> dict[str, Any]:
         """What makes the picture: enough to make it again."""
         settings = self.settled(settings)
-        sigma = {"sigma": settings.sigma or "guessed"} if self.entry.sample.begin == "picture" else {}
-        return {
+        path = settings.path and [list(point) for point in settings.path]
+        chosen = {"alpha_schedule": settings.alpha_schedule, "beta_schedule": settings.beta_schedule, "path": path}
+        if self.entry.sample.begin == "picture":
+            chosen["sigma"] = settings.sigma or "guessed"
+        recipe = {
             "restorer": __version__,
             "task": self.entry.task,
             "model": self.entry.name,
             "weights": self.found.sha256,
-            "sampler": settings.sampler,
+            "sampler": "rddm-path" if settings.path else settings.sampler,
             "steps": settings.steps,
             "eta": settings.eta,
             "times": settings.times,
             "seed": settings.seed,
-            **sigma,
             "dtype": dtype_name(self.denoiser.dtype),
+            "prepare": self.entry.prepare,
         }
+        # Only what was chosen, so that pictures without it are made as ever.
+        return {name: value for name, value in (recipe | chosen).items() if value is not None}
 
     def check_generates(self) -> None:
         """Raises ``UsageError`` for a model that needs a picture to restore."""
@@ -258,6 +224,8 @@ class Restorer:
         in full precision; ``UsageError`` as ``settled`` and ``check`` do.
         """
         self.check(masked=mask is not None)
+        if settings.path is not None:
+            raise UsageError("A path is for new pictures, see generate; a restoration goes by the model's times.")
         settings = self.settled(settings)
         height, width = y.shape[-2:]
         if min(height, width) < self.entry.size.minimum:
@@ -272,6 +240,8 @@ class Restorer:
         settings = self._with_sigma(y, settings)
         # Upstream, too, a mask is three channels; they are equal there, because it is grey.
         mask = None if mask is None else mask.mean(dim=1, keepdim=True).expand_as(y)
+        if self.entry.prepare:
+            y = PREPARATIONS[self.entry.prepare](y)
         padded, mask = (None if v is None else pad(v, self.entry.size.multiple) for v in (y, mask))
         inner = (..., slice(height), slice(width))
         seen = watch and (lambda done, x, x0: watch(done, x[inner], x0[inner]))
@@ -301,6 +271,7 @@ class Restorer:
         watch: Watch | None,
     ) -> Tensor:
         hidden = None
+        denoiser = adjusted(denoiser, self.entry, settings)
         if denoiser.codec is not None:
             y, hidden = encoded(denoiser, y.to(self.device))
         lo, hi = denoiser.bounds
@@ -365,7 +336,9 @@ def sample(
             x, times = y, grid(first, min(settings.steps, first))
         else:
             times = grid(schedule.T, settings.steps)
-            start = float(schedule.sigma[times[0]]) if own.start is None else own.start
+            # The card's start is that of the model's own schedule.
+            as_is = own.start is None or settings.beta_schedule is not None
+            start = float(schedule.sigma[times[0]]) if as_is else own.start
             x = y + start * randn_like(y)
         yield State(times[0], x, y)
         states = SAMPLERS[settings.sampler or own.sampler](

@@ -23,7 +23,7 @@ from restorer.batch import (
 )
 from restorer.errors import DeviceError, ImageError, InputError, RestorerError, UsageError
 from restorer.images.recipe import same_recipe
-from restorer.restore import Settings
+from restorer.settings import Settings
 
 NOTHING = Work(lambda pixels, after_step: pixels, {"restorer": "1", "seed": 0})
 

@@ -13,7 +13,8 @@ from restorer.diffusion.samplers import SAMPLERS
 from restorer.errors import DeviceError, ImageError, ModelError, UsageError
 from restorer.generate import Order, draw, order, run, sample, sheet_file
 from restorer.images.many import gif, sheet
-from restorer.restore import Restorer, Settings
+from restorer.restore import Restorer
+from restorer.settings import Settings
 
 PRIOR = {
     "task": "generate",

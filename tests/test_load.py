@@ -252,9 +252,7 @@ def test_a_card_whose_sizes_are_not_those_of_the_net_cannot_be_loaded(tmp_path, 
 
 
 def test_what_a_builder_is_not_told_is_named():
-    with pytest.raises(
-        UsageError, match="Unknown net arch 'None'; known: adm_unet, ddpm_unet, irsde_unet, nafnet"
-    ):
+    with pytest.raises(UsageError, match="Unknown net arch 'None'; known: adm_unet, ddpm_unet, irsde_unet, nafnet"):
         build_net({})
     with pytest.raises(UsageError, match="Unknown schedule kind 'None'; known: "):
         build_schedule({})

@@ -9,7 +9,8 @@ from restorer.degrade import degrade
 from restorer.entry import card, default_model, embedded, parse_entry, read_entry
 from restorer.load import card_inside, find, hash_file
 from restorer.metrics import psnr
-from restorer.restore import Restorer, Settings
+from restorer.restore import Restorer
+from restorer.settings import Settings
 from restorer.train.config import read_config
 
 MODELS = sorted(embedded())

@@ -20,7 +20,8 @@ from restorer.diffusion.samplers import SAMPLERS, leading_grid, time_grid
 from restorer.entry import Sample
 from restorer.errors import DeviceError, ImageError, ModelError, UsageError
 from restorer.load import denoiser, find
-from restorer.restore import Restorer, Settings, pad, sample
+from restorer.restore import Restorer, pad, sample
+from restorer.settings import Settings
 
 EULER_TO_THE_END = ("irsde-euler", "irsde-ode")  # their last step, as official, is none to the predicted picture
 CPU = torch.device("cpu")

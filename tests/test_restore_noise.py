@@ -8,7 +8,8 @@ from restorer.diffusion.process import time_of_noise
 from restorer.diffusion.samplers import SAMPLERS, natural_eta, time_grid
 from restorer.errors import UsageError
 from restorer.noise import estimate_sigma
-from restorer.restore import Restorer, Settings
+from restorer.restore import Restorer
+from restorer.settings import Settings
 
 CARD = {
     "task": "denoise",

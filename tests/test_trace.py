@@ -11,7 +11,8 @@ from restorer import images, trace
 from restorer.batch import restoring
 from restorer.metrics import psnr
 from restorer.plot import COLOURS
-from restorer.restore import Restorer, Settings
+from restorer.restore import Restorer
+from restorer.settings import Settings
 from restorer.trace import Curves, Frames
 
 SIZE = (18, 14)

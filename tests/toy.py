@@ -31,7 +31,7 @@ def card_data(**changes):
         "net": dict(NET),
         "schedule": {"kind": "rddm", "T": 100, "sum_scale": 0.01},
         "predict": {"output": "res", "input": ["x", "y"], "time": "index", "range": [-1.0, 1.0], "clip": "range"},
-        "sample": {"sampler": "rddm", "steps": 3, "eta": 0.0, "times": "rddm"},
+        "sample": {"sampler": "rddm", "steps": 3, "eta": 0.0, "times": "rddm", "begin": "noise"},
         "size": {"multiple": MULTIPLE, "minimum": 4},
         "license": "MIT",
         "source": "made in a test",

@@ -12,9 +12,7 @@ from restorer.cli.output import Output
 EXAMPLES = """\
   restorer models convert model-120.pt --from rddm -o my-derain --preset raindrop
   restorer models convert ir-sde-derainH100.pth --from irsde -o my-derain --preset derain-h100
-  restorer models convert celeba_hq.ckpt --from ddim -o faces --preset celebahq256
-  restorer models convert model-100.pt --from rddm -o mine -T deblur --objective pred_res_noise \
---time index --input x,y --sampler rddm --steps 5"""
+  restorer models convert celeba_hq.ckpt --from ddim -o faces --preset celebahq256"""
 
 USE = "How the net is used"
 PRESETS = {

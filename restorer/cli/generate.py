@@ -10,6 +10,7 @@ from restorer.cli import options as o
 from restorer.cli.output import Output
 from restorer.cli.report import Report
 from restorer.entry import GENERATE
+from restorer.errors import UsageError
 
 EXAMPLES = """\
   restorer generate -m runs/faces/model --samples 16 --grid    generated/0000.png ... and sheet.png
@@ -43,6 +44,18 @@ Steps = o.under(DRAWING, o.Steps)
 Eta = o.under(DRAWING, o.Eta)
 Sampler = o.under(DRAWING, o.Sampler)
 Seed = o.under(DRAWING, o.Seed)
+Alpha = o.under(DRAWING, o.AlphaSchedule)
+Beta = o.under(DRAWING, o.BetaSchedule)
+Way = Annotated[
+    Path | None,
+    typer.Option(
+        "--path",
+        metavar="FILE",
+        help="CSV of shift,sigma a line, from the start to 0,0: go by these points. For models that can.",
+        show_default=False,
+        rich_help_panel=DRAWING,
+    ),
+]
 Size = Annotated[
     str | None,
     typer.Option(
@@ -77,6 +90,16 @@ Overwrite = Annotated[
 ]
 
 
+def read_way(file: Path) -> tuple[tuple[float, float], ...]:
+    """The points in a CSV file. Raises ``UsageError``."""
+    from restorer.readjust import read_path
+
+    try:
+        return read_path(file.read_text(encoding="utf-8-sig"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot read this path: {getattr(error, 'strerror', None) or error}.") from error
+
+
 def generate(
     output: Place = "generated",
     overwrite: Overwrite = False,
@@ -89,6 +112,9 @@ def generate(
     eta: Eta = None,
     sampler: Sampler = None,
     times: Times = None,
+    alpha_schedule: Alpha = None,
+    beta_schedule: Beta = None,
+    way: Way = None,
     seed: Seed = 0,
     batch_size: BatchSize = 8,
     device: o.Device = "auto",
@@ -102,15 +128,25 @@ def generate(
     out = Output(json=json, quiet=quiet, verbose=verbose)
 
     from restorer.generate import order, run, sheet_file
-    from restorer.restore import Restorer, Settings
+    from restorer.restore import Restorer
+    from restorer.settings import Settings, states
 
     restorer = Restorer.from_pretrained(model, task=GENERATE, device=device, dtype=dtype)
     files = {"overwrite": overwrite, "sheet": grid, "trace": trace}
-    settings = Settings(steps, eta, seed, times, None, sampler)
+    settings = Settings(
+        steps,
+        eta,
+        seed,
+        times,
+        sampler=sampler,
+        alpha_schedule=alpha_schedule,
+        beta_schedule=beta_schedule,
+        path=way and read_way(way),
+    )
     asked = order(restorer, Path(output), samples, settings, size=pixels, batch_size=batch_size, **files)
     report = Report(samples)
     try:
-        with out.bar(asked.batches, asked.settings.steps) as progress:
+        with out.bar(asked.batches, states(asked.settings)) as progress:
             for record in run(restorer, asked, progress):
                 report.add(record)
                 out.record(record)

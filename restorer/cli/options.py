@@ -177,6 +177,28 @@ Sigma = Annotated[
         rich_help_panel=RESTORATION,
     ),
 ]
+AlphaSchedule = Annotated[
+    str | None,
+    typer.Option(
+        "--alpha-schedule",
+        metavar="MODE[:POWER]",
+        help="Other steps of the residual than the model's: increased, decreased, average, normal, or model; as "
+        "decreased:0.3.  [default: model]",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
+BetaSchedule = Annotated[
+    str | None,
+    typer.Option(
+        "--beta-schedule",
+        metavar="MODE[:POWER[:SUM]]",
+        help="The same for the noise's variance, and what it sums to; for models that are told how much there is.  "
+        "[default: model]",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option(

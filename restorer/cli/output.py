@@ -138,7 +138,15 @@ class Output:
                 if now.psnr is not None:
                     best = max(best or now, now, key=lambda progress: progress.psnr)
                     score = f"  psnr {now.psnr:.2f} dB"
-                show(now.step, f"loss {now.loss:.4f}{score}", f"step {now.step}/{steps}")
+                share = "" if now.share is None else f"  share {now.share:.4f}"
+                show(now.step, f"loss {now.loss:.4f}{share}{score}", f"step {now.step}/{steps}")
+                if now.share is not None and now.chosen:
+                    self._training_step(now)
+                    self.note(
+                        f"Chosen after {now.step} steps: the net says {now.chosen} (share of the residual "
+                        f"{now.share:.4f}). A fresh net is trained for that."
+                    )
+                    continue
                 if now.psnr is not None or now.step % max(1, steps // 20) == 0:
                     self._training_step(now)
         score = f", best psnr {best.psnr:.2f} dB at step {best.step}" if best else ""
@@ -152,9 +160,10 @@ class Output:
 
     def _training_step(self, now: Progress) -> None:
         if self.json:
-            json_line({"v": 1, **vars(now)})
+            json_line({"v": 1, **now.row(auto=now.share is not None or now.chosen is not None)})
+        share = "" if now.share is None else f", share {now.share:.4f}"
         score = "" if now.psnr is None else f", psnr {now.psnr:.2f} dB"
-        self.note(f"step {now.step}/{now.steps}: loss {now.loss:.4f}{score}")
+        self.note(f"step {now.step}/{now.steps}: loss {now.loss:.4f}{share}{score}")
 
     @contextmanager
     def _bar(self, total: int) -> Iterator[Callable[[int, str, str], None]]:

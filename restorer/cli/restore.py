@@ -13,7 +13,8 @@ from restorer.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from restorer.batch import Work
-    from restorer.restore import Restorer, Settings
+    from restorer.restore import Restorer
+    from restorer.settings import Settings
 
 HELP: dict[str, str] = {
     "derain": "Remove rain streaks and drops",
@@ -63,6 +64,8 @@ def _restore(
     sampler: o.Sampler = None,
     sigma: o.Sigma = None,
     seed: o.Seed = 0,
+    alpha_schedule: o.AlphaSchedule = None,
+    beta_schedule: o.BetaSchedule = None,
     format: o.Format = "auto",
     quality: o.Quality = 95,
     bits: o.Bits = "auto",
@@ -83,13 +86,14 @@ def _restore(
     out = Output(json=json, quiet=quiet, verbose=verbose)
 
     from restorer.batch import Files, plan, restoring
-    from restorer.restore import Settings
+    from restorer.settings import Settings
 
     depth = "auto" if bits == "auto" else int(bits)
     keep = metadata == "keep"
     looks = (format, quality, depth, keep, record)
     files = Files(participle, suffix, recursive, exists, *looks, max_pixels, mask, gt, trace)
-    settings = Settings(steps, eta, seed, None, sigma, sampler)
+    schedules = {"alpha_schedule": alpha_schedule, "beta_schedule": beta_schedule}
+    settings = Settings(steps, eta, seed, sigma=sigma, sampler=sampler, **schedules)
 
     def begin() -> "Work":
         work = restoring(_load(model, task, device, dtype), settings, masked=mask is not None)
@@ -118,10 +122,12 @@ def _told(work: "Work", settings: "Settings") -> str:
     recipe = work.recipe
     given = (settings.sampler, settings.steps, settings.eta)
     sampler, steps, eta = ("from the model" if value is None else "given" for value in given)
+    chosen = {name: recipe.get(f"{name}_schedule") for name in ("alpha", "beta")}
+    tables = "".join(f"{name} {word} (given), " for name, word in chosen.items() if word)
     return (
         f"{recipe['model']} ({recipe['task']}): sampler {recipe['sampler']} ({sampler}), "
         f"steps {recipe['steps']} ({steps}), eta {recipe['eta']:g} ({eta}), "
-        f"seed {recipe['seed']}, on {work.device} in {work.dtype}."
+        f"{tables}seed {recipe['seed']}, on {work.device} in {work.dtype}."
     )
 
 

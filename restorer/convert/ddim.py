@@ -28,7 +28,7 @@ from restorer.entry import Entry
 from restorer.errors import UsageError
 from restorer.generate import sample
 from restorer.load import build_schedule, denoiser, find, load
-from restorer.restore import Settings
+from restorer.settings import Settings
 
 CPU = torch.device("cpu")
 STEPS = 5
@@ -73,7 +73,7 @@ def opened(model: str, preset: str | None = None) -> Model:
 def to_rddm(model: Model, folder: Path) -> Entry:
     """Write the RDDM model folder of a DDIM or DDPM model."""
     entry = replace(as_rddm(model.entry), name=folder.resolve().name)
-    return official.write(folder, entry, model.net.net, model.dtype)
+    return official.write(folder, official.Converted(entry, model.net.net, model.dtype, model.notes)).entry
 
 
 def to_ddim(model: Model, folder: Path) -> Entry:

@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from restorer.convert import ddim_files, irsde, rddm
+from restorer.convert.card import README, write_readme
 from restorer.convert.wishes import Converted, Wishes
-from restorer.entry import Entry
 from restorer.errors import UsageError, unknown
 from restorer.load import find, load
 from restorer.train.checkpoint import save_model
@@ -39,24 +38,30 @@ def convert(
         raise unknown("source", source, list(SOURCES))
     _check_folder(folder, overwrite)
     made = SOURCES[source](checkpoint, replace(wishes, name=wishes.name or folder.resolve().name))
-    return replace(made, entry=write(folder, made.entry, made.net, dtype or made.dtype))
+    return write(folder, replace(made, dtype=dtype or made.dtype))
 
 
-def write(folder: Path, entry: Entry, net: nn.Module, dtype: torch.dtype) -> Entry:
-    """A model folder, whole or not at all; answers the card with its weights. Raises ``UsageError``, ``ModelError``."""
+def write(folder: Path, made: Converted) -> Converted:
+    """A model folder, whole or not at all; answers what is in it now. Raises ``UsageError``, ``ModelError``.
+
+    A README.md that is not ours stays, and a note says so.
+    """
     unfinished = folder.parent / f".{folder.resolve().name}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        entry = save_model(unfinished, entry, net, dtype)
+        entry = save_model(unfinished, made.entry, made.net, made.dtype)
         load(find(str(unfinished)), torch.device("cpu"), torch.float32)
         folder.mkdir(parents=True, exist_ok=True)
+        kept = (
+            () if write_readme(folder, entry, made.notes) else (f"{folder / README} is not ours and stays as it is.",)
+        )
         for file in unfinished.iterdir():
             file.replace(folder / file.name)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}; choose another folder.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return entry
+    return replace(made, entry=entry, notes=(*made.notes, *kept))
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

@@ -337,4 +337,5 @@ def _entry(
         license=wishes.license or "unknown",
         source=f"official RDDM checkpoint {file.name} (sha256 {hash_file(file)}), converted{which}",
         data=preset.data if preset else "unknown",
+        prepare=preset.prepare if preset else None,
     )

@@ -11,7 +11,7 @@ class Preset:
     """What an experiment's checkpoint does not say, and what it must agree with.
 
     ``sum_scale``, ``schedule`` and ``optimisers`` (the keys of the trainer's file) are None or empty where nothing
-    official says them; then the file is believed. ``note`` is shown to the user.
+    official says them; then the file is believed. ``note`` is shown to the user. ``prepare``: as in the card.
     """
 
     task: str
@@ -26,6 +26,7 @@ class Preset:
     schedule: Mapping[str, str] = field(default_factory=dict)
     optimisers: tuple[str, ...] | None = None
     note: str = ""
+    prepare: str | None = None
 
 
 _ONE, _TWO = ("opt",), ("opt0", "opt1")
@@ -34,8 +35,8 @@ _GENERATION = {**_RESTORATION, "family": "linspace"}
 _FROM_DDIM = {"kind": "vp", "beta": "linear"}
 
 _EQUALISED = (
-    "Official low-light code equalises the histogram of each channel of the input first (cv2.equalizeHist); "
-    "this model wants such pictures."
+    "The histogram of each channel of the input is equalised first (cv2.equalizeHist), as official low-light code "
+    'does; a model that was trained without needs "prepare" taken out of its config.json.'
 )
 _HOLE = "The hole of an input picture must be mid-grey (128 of 255), as in the official data."
 
@@ -52,9 +53,13 @@ PRESETS: dict[str, Preset] = {
     # T2:39-56 and issue 2 (mask, sum_scale), issue 72 (two nets), eval/shadow_removal_eval: mask_..._timestep5
     "istd": Preset(*("deshadow", "res_eps", ("x", "y", "mask"), "index", "rddm", 5, 256, "ISTD"), 0.01),
     # eval/lowlight_eval: low_light_noise1_pred_res_timestep2; T3:123 (histograms)
-    "lol": Preset(*("enhance", "res", ("x", "y"), "index", "rddm", 2, 256, "LOL"), 1.0, note=_EQUALISED),
-    # The same script; nothing but hearsay tells its noise, so the file does.
-    "sid-rgb": Preset(*("enhance", "res", ("x", "y"), "index", "rddm", 2, 256, "SID-RGB"), note=_EQUALISED),
+    "lol": Preset(
+        *("enhance", "res", ("x", "y"), "index", "rddm", 2, 256, "LOL"), 1.0, note=_EQUALISED, prepare="equalize"
+    ),
+    # The same script, and low light as well; nothing but hearsay tells its noise, so the file does.
+    "sid-rgb": Preset(
+        *("enhance", "res", ("x", "y"), "index", "rddm", 2, 256, "SID-RGB"), note=_EQUALISED, prepare="equalize"
+    ),
     # T6:63-101, E6:640 (schedule), E6:851-853 (time)
     "celeba64": Preset(
         *("generate", "res_eps", ("x",), "index", "rddm", 10, 64, "CelebA 64x64"), 1.0, _GENERATION, _TWO

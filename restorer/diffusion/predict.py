@@ -8,7 +8,7 @@ Nets differ in what they were trained to output and in what they are fed; sample
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -140,6 +140,9 @@ class Denoiser:
     res in what two pictures can differ by; "official" is what the released RDDM code does: both in the bounds, and at
     t = T no x0 is held to be left, even where the schedule leaves some (0.6 % in one made from DDIM). That is for nets
     that say eps alone, whose x0 there is then all black and white. With a ``codec`` x and y are latents.
+
+    ``schedule`` is where x lies. ``read_by`` is another one, by which the net's output is read: the schedule of its
+    training, see ``readjusted``.
     """
 
     net: Net
@@ -151,24 +154,55 @@ class Denoiser:
     bounds: tuple[float, float] = (-1.0, 1.0)
     dtype: torch.dtype = torch.float32
     codec: Codec | None = None
+    read_by: Schedule | None = None
 
     def __call__(self, x: Tensor, t: int, y: Tensor, mask: Tensor | None = None) -> Prediction:
         """x and y: NCHW float32 in the net's range; t: 1 ... T; mask: NCHW in [0, 1] for nets that are shown one."""
-        output = OUTPUTS[self.output]
-        out = self.raw(x, torch.full((len(x),), t), y, mask).float()
-        out = out + (out - out)  # an overflow becomes NaN, which clipping cannot turn into white
-        return output.to_prediction(self._point(x, t, y), *out.chunk(output.count, dim=1))
+        out = self.raw(x, torch.full((len(x),), t), y, mask)
+        here = self._point(x, y, self.schedule, t)
+        if self.read_by is None:
+            return self._predicted(out, here)
+        p = self._predicted(out, self._point(x, y, self.read_by, t))
+        # What res and eps leave of x where it really is; [RDDM] experiment 1 ends on that.
+        return p._replace(x0=here.x0_from(p.res, p.eps))
+
+    def at(self, x: Tensor, shift: float, sigma: float, y: Tensor, mask: Tensor | None = None) -> Prediction:
+        """As a call, at any ``shift`` and ``sigma``, on the schedule or not; for nets that are told ``shift_sigma``."""
+        told = self.schedule.T * torch.tensor([[shift, sigma]]).expand(len(x), 2)
+        here = Schedule(*torch.tensor([[0, shift], [0, sigma]], dtype=torch.float64))
+        return self._predicted(self._ask(x, told, y, mask), self._point(x, y, here, 1))
 
     def raw(self, x: Tensor, t: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """The net's own output at the times ``t`` (N,): what a loss is taken of."""
+        return self._ask(x, TIMES[self.time](self.schedule, t), y, mask)
+
+    def _ask(self, x: Tensor, time: Tensor, y: Tensor, mask: Tensor | None) -> Tensor:
         fed = torch.cat([INPUTS[name](x, y, mask) for name in self.inputs], dim=1)
-        time = TIMES[self.time](self.schedule, t)
         return self.net(fed.to(self.dtype), time.to(x.device, torch.float32))
 
-    def _point(self, x: Tensor, t: int, y: Tensor) -> Point:
+    def _predicted(self, out: Tensor, point: Point) -> Prediction:
+        output, out = OUTPUTS[self.output], out.float()
+        out = out + (out - out)  # an overflow becomes NaN, which clipping cannot turn into white
+        return output.to_prediction(point, *out.chunk(output.count, dim=1))
+
+    def _point(self, x: Tensor, y: Tensor, schedule: Schedule, t: int) -> Point:
         clip_x0, clip_res = CLIPS[self.clip](*self.bounds)
         gone = self.clip == "official" and t == self.schedule.T
-        return Point(x, y, self.schedule, t, clip_x0, clip_res, gone)
+        return Point(x, y, schedule, t, clip_x0, clip_res, gone)
+
+
+TOLD_TIME = ("index", "t")
+"""The TIMES that say when, not where x is."""
+
+
+def readjusted(denoiser: Denoiser, schedule: Schedule) -> Denoiser:
+    """The same net on a ``schedule`` that it was not trained with. [RDDM] readjusted coefficient schedules.
+
+    A net that is told shift or sigma is told the new ones. One that is told the time hears it as before; if it says eps
+    alone, eps becomes res as it was trained to, and x0 is what both leave of x ([RDDM] experiment 1, ``adjust_alpha``).
+    """
+    as_trained = denoiser.time in TOLD_TIME and denoiser.output == "eps"
+    return replace(denoiser, schedule=schedule, read_by=denoiser.schedule if as_trained else None)
 
 
 def _unchanged(v: Tensor) -> Tensor:

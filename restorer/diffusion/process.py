@@ -30,9 +30,13 @@ def rddm_std(schedule: Schedule, t: int, s: int) -> float:
 
 
 def ddim_std(schedule: Schedule, t: int, s: int) -> float:
-    """Std of q(x_s | x_t, x0, y): y is held. [DDIM] eq. 16 with eta = 1"""
+    """Std of q(x_s | x_t, x0, y): y is held. [DDIM] eq. 16 with eta = 1
+
+    On a readjusted schedule it is that of the model's own, whose decay it has; RDDM's has none of its own.
+    """
     sigma_t, sigma_s = float(schedule.sigma[t]), float(schedule.sigma[s])
-    left_t, left_s = 1 - float(schedule.shift[t]), 1 - float(schedule.shift[s])
+    left = 1 - schedule.shift if schedule.decay[-1] == 1 else schedule.decay
+    left_t, left_s = float(left[t]), float(left[s])
     decay = left_t / left_s if left_s > 0 else 1.0
     return sigma_s * max(1 - (decay * sigma_s / sigma_t) ** 2, 0.0) ** 0.5
 

@@ -239,6 +239,12 @@ SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
     "sde-2": sde_2,
 }
 
+CALLS: dict[str, int] = {"rddm-two-phase": 2, "rddm-residual-first": 2, "rddm-noise-first": 2}
+"""Net calls, and states, for each pair of times, of the samplers that need more than one."""
+
+ON_ANY_TABLES = ("ddim", *(name for name in SAMPLERS if name.startswith("rddm")))
+"""Samplers that read nothing but shift and sigma, so that these may be readjusted."""
+
 
 def natural_eta(sampler: str) -> float:
     """The eta that a sampler of that name has unless told otherwise: 0 deterministic, 1 ancestral."""

@@ -124,7 +124,7 @@ def _euler(
     to_clean: bool,
 ) -> Iterator[State]:
     if schedule.decay[times[0]] == 0:
-        raise ValueError("where nothing of the clean picture is left, an Euler step has no size; try posterior.")
+        raise ValueError("Where nothing of the clean picture is left, an Euler step has no size; try posterior.")
     return _euler_walk(predict, schedule, x, times, eta, randn_like, to_clean)
 
 

@@ -23,12 +23,17 @@ STATE, LOG, MODEL = "last.pt", "log.csv", "model"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a run needs to go on as if it had never stopped."""
+    """All that a run needs to go on as if it had never stopped.
+
+    Of a run that finds out what the net says: ``share`` while it does (see ``AutomaticObjective``), then ``chosen``.
+    """
 
     step: int
     net: dict[str, Tensor]
     ema: dict[str, Tensor]
     optimiser: dict[str, Any]
+    share: Tensor | None = None
+    chosen: str | None = None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -65,13 +70,20 @@ def write_card(folder: Path, entry: Entry) -> None:
     write_bytes(folder / CARD, f"{text}\n".encode())
 
 
-def trim_log(folder: Path, step: int) -> None:
-    """Leave out of log.csv what came after ``step``: a run that goes on from there tells it again."""
+def trim_log(folder: Path, step: int, *, choosing: bool = False) -> None:
+    """Leave out of log.csv what came after ``step``: a run that goes on from there tells it again.
+
+    Rows with a share are of the time when the objective was chosen, before all others; ``choosing``: ``step`` is, too.
+    """
     file = folder / LOG
     if not file.exists():
         return
     header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [row for row in rows if int(row.partition(",")[0]) <= step]
+    kept = []
+    for row, told in zip(rows, csv.DictReader([header, *rows]), strict=True):
+        early = bool(told.get("share"))
+        if (early and not choosing) or (early == choosing and int(told["step"]) <= step):
+            kept.append(row)
     write_bytes(file, "".join([header, *kept]).encode())
 
 

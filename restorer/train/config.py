@@ -76,7 +76,10 @@ class Optimise:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole recipe: the model's card before there is a model, the data, and the course of training."""
+    """A whole recipe: the model's card before there is a model, the data, and the course of training.
+
+    ``predict.output`` may be "auto": whether the net says res or eps is found out first.
+    """
 
     name: str
     task: str

@@ -1,15 +1,18 @@
 """The training loop: a generator that yields after every step. Who iterates decides what to show.
 
 All randomness is a function of (seed, step), so a run that stops and goes on equals one that did not.
+
+Where the recipe leaves open what the net says (predict.output = "auto"), that is found out first and the net of it
+thrown away: what follows is the run of a recipe that names the output. [RDDM] automatic objective selection.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,13 +20,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from restorer.diffusion.losses import LOSSES, OBJECTIVES
+from restorer.diffusion.losses import LOSSES, OBJECTIVES, AutomaticObjective
 from restorer.diffusion.predict import Denoiser
 from restorer.entry import Entry
 from restorer.errors import RestorerError, UsageError, unknown
 from restorer.load import build_net, build_schedule, check_names, denoiser
 from restorer.metrics import psnr
-from restorer.restore import Settings, pad, sample
+from restorer.restore import pad, sample
+from restorer.settings import Settings
 from restorer.train.checkpoint import (
     MODEL,
     STATE,
@@ -37,10 +41,17 @@ from restorer.train.checkpoint import (
 from restorer.train.config import Config, Optimise
 from restorer.train.data import Crops, together, training_pairs, validation_set
 
+AUTO = "auto"
+"""The output of recipes that leave it open."""
+
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is after a step; ``psnr`` in dB on the validation set, on the steps that measured it."""
+    """Where a run is after a step; ``psnr`` in dB on the validation set, on the steps that measured it.
+
+    Of a recipe that leaves the output open: ``share`` as long as it is not chosen, and on the step that chose it;
+    ``chosen`` from then on. Steps are counted anew then.
+    """
 
     step: int
     steps: int
@@ -48,6 +59,12 @@ class Progress:
     lr: float
     psnr: float | None
     seconds: float
+    share: float | None = None
+    chosen: str | None = None
+
+    def row(self, *, auto: bool) -> dict[str, object]:
+        """As a line of the log; only recipes that leave the output open say what became of it."""
+        return {name: value for name, value in vars(self).items() if auto or name not in ("share", "chosen")}
 
 
 def train(config: Config, root: Path, run: Path, device: torch.device, *, resume: bool = True) -> Iterator[Progress]:
@@ -61,21 +78,24 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
         raise unknown("loss", course.loss, list(LOSSES))
     if course.objective not in OBJECTIVES:
         raise unknown("objective", course.objective, list(OBJECTIVES))
-    torch.manual_seed(course.seed)
-    net = build_net(config.net).to(device, memory_format=torch.channels_last)
-    entry = config.entry(net.multiple)
-    check_names(entry)
-    if "mask" in entry.predict.input:
-        raise UsageError("predict: input: a net that is shown a mask cannot be trained here; leave it out.")
-    if config.data.patch_size % net.multiple:
-        raise UsageError(f"data: patch_size {config.data.patch_size} is no multiple of {net.multiple}, the net's.")
+    checkpoint = load_checkpoint(run / STATE) if resume and (run / STATE).is_file() else None
+    auto = config.predict.output == AUTO
+    if checkpoint and auto != (checkpoint.share is not None or checkpoint.chosen is not None):
+        raise _other_recipe(run / STATE, "one of them leaves the net's output open, the other does not")
+    chosen = checkpoint.chosen if checkpoint else None
+    if auto:
+        if chosen is None:
+            chosen = yield from _choose(config, root, run, device, checkpoint)
+            checkpoint = None
+        config = _saying(config, chosen)
+    net, entry = _fresh(config, device)
     ema = AveragedModel(net, multi_avg_fn=_ema(course.ema_decay))
     optimiser = torch.optim.AdamW(net.parameters(), course.lr, weight_decay=course.weight_decay, fused=True)
     schedule = build_schedule(config.schedule)
     student, teacher = (denoiser(n, schedule, entry) for n in (net, ema.module))
     crops = Crops(training_pairs(root, config.data), config.data.damage, config.data.patch_size, course.seed)
     validation = validation_set(root, config.data)
-    begin = _restart(run / STATE, net, ema, optimiser) if resume and (run / STATE).is_file() else 0
+    begin = _restart(run / STATE, checkpoint, optimiser, net=net, ema=ema) if checkpoint else 0
     run.mkdir(parents=True, exist_ok=True)
     trim_log(run, begin)
 
@@ -86,7 +106,7 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
         lr = _lr(course, step)
         for group in optimiser.param_groups:
             group["lr"] = lr
-        loss = _loss(student, batch, step, course, device)
+        loss = _loss(OBJECTIVES[course.objective], student, batch, step, course, device)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), course.clip)
         optimiser.step()
@@ -102,27 +122,116 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
             lr,
             _score(teacher, validation, entry, config, device) if scored else None,
             time.perf_counter() - started,
+            chosen=chosen,
         )
-        log_row(run, vars(progress))
+        log_row(run, progress.row(auto=auto))
         if last or step % course.save_every == 0:
-            save_checkpoint(run, Checkpoint(step, net.state_dict(), ema.state_dict(), optimiser.state_dict()))
+            states = (part.state_dict() for part in (net, ema, optimiser))
+            save_checkpoint(run, Checkpoint(step, *states, chosen=chosen))
             save_model(run / MODEL, entry, ema.module)
         yield progress
 
 
-def _restart(file: Path, net: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+def _choose(
+    config: Config, root: Path, run: Path, device: torch.device, checkpoint: Checkpoint | None
+) -> Generator[Progress, None, str]:
+    """Train a net that says both until it is settled which of them it says better; returns that output.
+
+    Raises ``UsageError`` when it is not within the recipe's steps, or where it cannot be.
+    """
+    course = config.train
+    if course.objective != "outputs":
+        raise UsageError(f"train: objective {course.objective} needs an output; name it in predict, or use outputs.")
+    net, entry = _fresh(_saying(config, "res"), device)
+    student = denoiser(net, build_schedule(config.schedule), entry)
+    if not (student.schedule.sigma[1:] > 0).all():
+        raise UsageError("predict: output auto needs noise at every time, and this schedule has none at one; name it.")
+    objective = AutomaticObjective().to(device)
+    # In the net's own optimiser and at its rate, as officially; a decay would pull the share towards eps.
+    groups = [{"params": [*net.parameters()]}, {"params": [objective.share], "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, course.lr, weight_decay=course.weight_decay, fused=True)
+    begin = 0
+    if checkpoint:
+        begin = _restart(run / STATE, checkpoint, optimiser, net=net)
+        objective.share.data.copy_(checkpoint.share)
+    crops = Crops(training_pairs(root, config.data), config.data.damage, config.data.patch_size, course.seed)
+    run.mkdir(parents=True, exist_ok=True)
+    trim_log(run, begin, choosing=True)
+    if objective.output:
+        return objective.output
+
+    for step, batch in enumerate(_batches(crops, course, begin), begin + 1):
+        if isinstance(batch, RestorerError):
+            raise batch
+        started = time.perf_counter()
+        lr = _lr(course, step)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        loss = _loss(objective, student, batch, step, course, device)
+        loss.backward()
+        nn.utils.clip_grad_norm_([*net.parameters(), objective.share], course.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+
+        # Official code looks at the share in the next step, before it is moved again: the same.
+        chosen, share = objective.output, float(objective.share.detach())
+        seconds = time.perf_counter() - started
+        progress = Progress(step, course.steps, _finite(loss.item(), step), lr, None, seconds, share, chosen)
+        log_row(run, progress.row(auto=True))
+        if step % course.save_every == 0:
+            kept = objective.share.detach().cpu()
+            save_checkpoint(run, Checkpoint(step, net.state_dict(), {}, optimiser.state_dict(), share=kept))
+        yield progress
+        if chosen:
+            return chosen
+    share, threshold = float(objective.share.detach()), objective.THRESHOLD
+    raise UsageError(
+        f"After {course.steps} steps the residual's share is {share:.4f}; {0.5 + threshold:g} would choose res, "
+        f"{0.5 - threshold:g} eps. Name one as predict.output, or raise train.steps or train.lr."
+    )
+
+
+def _saying(config: Config, output: str) -> Config:
+    return replace(config, predict=replace(config.predict, output=output))
+
+
+def _fresh(config: Config, device: torch.device) -> tuple[nn.Module, Entry]:
+    """The recipe's net as its seed makes it, and its card. Raises ``UsageError``."""
+    torch.manual_seed(config.train.seed)
+    net = build_net(config.net).to(device, memory_format=torch.channels_last)
+    entry = config.entry(net.multiple)
+    check_names(entry)
+    if "mask" in entry.predict.input:
+        raise UsageError("predict: input: a net that is shown a mask cannot be trained here; leave it out.")
+    if config.data.patch_size % net.multiple:
+        raise UsageError(f"data: patch_size {config.data.patch_size} is no multiple of {net.multiple}, the net's.")
+    return net, entry
+
+
+def _restart(
+    file: Path,
+    checkpoint: Checkpoint,
+    optimiser: torch.optim.Optimizer,
+    *,
+    net: nn.Module,
+    ema: nn.Module | None = None,
+) -> int:
     """Put a checkpoint back; returns the steps it has behind it."""
-    checkpoint = load_checkpoint(file)
     try:
         net.load_state_dict(checkpoint.net)
-        ema.load_state_dict(checkpoint.ema)
+        if ema:
+            ema.load_state_dict(checkpoint.ema)
         optimiser.load_state_dict(checkpoint.optimiser)
     except (RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"{file}: made by another recipe, so training cannot go on from it; use another --output, or --resume no. "
-            f"({error})"
-        ) from error
+        raise _other_recipe(file, str(error)) from error
     return checkpoint.step
+
+
+def _other_recipe(file: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{file}: made by another recipe, so training cannot go on from it; use another --output, or --resume no. "
+        f"({why})"
+    )
 
 
 def _batches(crops: Crops, course: Optimise, begin: int) -> DataLoader:
@@ -131,14 +240,21 @@ def _batches(crops: Crops, course: Optimise, begin: int) -> DataLoader:
     return DataLoader(crops, course.batch_size, sampler=indices, num_workers=course.workers, collate_fn=together)
 
 
-def _loss(student: Denoiser, batch: tuple[Tensor, Tensor], step: int, course: Optimise, device: torch.device) -> Tensor:
+def _loss(
+    objective: Callable[..., Tensor],
+    student: Denoiser,
+    batch: tuple[Tensor, Tensor],
+    step: int,
+    course: Optimise,
+    device: torch.device,
+) -> Tensor:
     rng = torch.Generator().manual_seed((course.seed * 1_000_003 + step) % 2**32)
     lo, hi = student.bounds
     x0, y = ((lo + (hi - lo) * v).to(device, memory_format=torch.channels_last) for v in batch)
     eps = torch.randn(x0.shape, generator=rng).to(device)
     t = _times(len(x0), student.schedule.T, course.time_power, rng)
     with _autocast(course, device):
-        return OBJECTIVES[course.objective](student, x0, y, eps, t, loss=course.loss)
+        return objective(student, x0, y, eps, t, loss=course.loss)
 
 
 def _times(count: int, T: int, power: float, rng: torch.Generator) -> Tensor:

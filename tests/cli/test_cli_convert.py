@@ -33,7 +33,7 @@ def test_a_converted_model_restores(here, convert, draw, cli):
     torch.save(trainer(LAYOUTS["istd"]), "model.pt")
     result = convert(preset="istd")
     assert result.exit_code == 0, result.output
-    assert result.stdout == "made\n" and names("made") == ["config.json", "model.safetensors"]
+    assert result.stdout == "made\n" and names("made") == ["README.md", "config.json", "model.safetensors"]
     assert "no licence of its own" in result.stderr
     draw("a.png"), draw("mask.png", mode="L")
     words = ["-m", "made", "-d", "cpu", "--dtype", "fp32"]

@@ -18,7 +18,7 @@ from restorer.diffusion.schedule import SCHEDULES
 from restorer.entry import TASKS
 from restorer.errors import ModelError, UsageError
 from restorer.nets.irsde_unet import rename
-from restorer.restore import Settings
+from restorer.settings import Settings
 
 PAIR, ALONE = unet(8, 2), unet(8, 2, 3, full=True)
 BLOCKS = (8, (1, 1), 1, (1, 1))

@@ -21,7 +21,8 @@ from restorer.errors import ModelError, UsageError
 from restorer.generate import sample
 from restorer.load import build_net, find
 from restorer.nets import adm_unet, ddpm_simple
-from restorer.restore import Restorer, Settings
+from restorer.restore import Restorer
+from restorer.settings import Settings
 
 ADM_NET = {"num_head_channels": 16, "num_classes": 3}
 TINY = {

@@ -14,7 +14,8 @@ from restorer.diffusion.samplers import time_grid
 from restorer.errors import ModelError, UsageError
 from restorer.generate import sample
 from restorer.load import build_schedule, find
-from restorer.restore import Restorer, Settings
+from restorer.restore import Restorer
+from restorer.settings import Settings
 
 CONFIG = {
     "block_out_channels": (8, 16),

@@ -20,7 +20,9 @@ from restorer.errors import ModelError, UsageError
 from restorer.load import build_schedule
 from restorer.nets import NETS
 from restorer.nets.rddm_unet import options_of, rename
-from restorer.restore import Settings, sample
+from restorer.prepare import equalize
+from restorer.restore import sample
+from restorer.settings import Settings
 
 CPU = torch.device("cpu")
 BY_HAND = Wishes(task="derain", objective="pred_res_noise", time="index", input=("x", "y"), sampler="rddm", steps=5)
@@ -61,13 +63,14 @@ def test_a_converted_model_draws_what_official_code_draws(made, preset):
         y = torch.full_like(y, 0.5)
     mask = (mask[:, :1] > 0.5).float().expand(-1, 3, -1, -1)
     noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(7))
-    wanted = official_picture(net, layout, y, mask, PRESETS[preset].steps, noise)
-    got = sampled(model, y, mask, seed=7)
+    shown = equalize(y) if PRESETS[preset].prepare else y
+    wanted = official_picture(net, layout, shown, mask, PRESETS[preset].steps, noise)
+    got = sampled(model, shown, mask, seed=7)
     # Official tables are float32, ours float64; nets of random weights make more of that than trained ones.
     assert torch.allclose(got, wanted, atol=1e-4) and wanted.std() > 0.1
     if not layout.generation:
-        shown = {"mask": mask} if model.takes_mask else {}
-        assert torch.allclose(model(y, seed=7, **shown), wanted.clamp(0, 1), atol=1e-4)
+        marked = {"mask": mask} if model.takes_mask else {}
+        assert torch.allclose(model(y, seed=7, **marked), wanted.clamp(0, 1), atol=1e-4)
 
 
 # (layout, wishes): mean, standard deviation, elements of the picture that official classes drew
@@ -379,7 +382,12 @@ def test_a_folder_with_content_is_left_alone(tmp_path):
         convert("rddm", tmp_path / "a.pt", folder, Wishes(preset="raindrop"))
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     convert("rddm", tmp_path / "a.pt", folder, Wishes(preset="raindrop"), overwrite=True)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "notes.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "notes.txt",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pt", "m"]
     with pytest.raises(UsageError, match=r"a\.pt is a file"):
         convert("rddm", tmp_path / "a.pt", tmp_path / "a.pt", Wishes(preset="raindrop"), overwrite=True)

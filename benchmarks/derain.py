@@ -20,7 +20,7 @@ from restorer import Restorer
 from restorer.degrade import degrade
 from restorer.images import format_of, read
 from restorer.metrics import psnr
-from restorer.restore import Settings
+from restorer.settings import Settings
 
 CLEAN = ("Kodak24", "McMaster", "Set14")
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)

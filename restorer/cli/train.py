@@ -12,7 +12,7 @@ from restorer.errors import UsageError
 
 EXAMPLES = """\
   restorer train photos/ --degrade rain -o runs/rain       clean pictures, rain made on the fly
-  restorer train pairs/ --max-steps 20000                  pairs/LQ and pairs/GT of equal names
+  restorer train pairs/ --method irsde --max-steps 20000   pairs/LQ and pairs/GT of equal names
   restorer train data/ -c train.toml --set train.lr=2e-4   a recipe, with one key changed"""
 
 DATA = "Data"
@@ -32,6 +32,10 @@ Patch = Annotated[int | None, typer.Option("--patch-size", min=8, help="Side of 
 Workers = Annotated[int | None, typer.Option("--workers", min=0, help="Data processes.", rich_help_panel=DATA)]
 Recipe = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML recipe; flags win over it.", show_default=False)
+]
+Method = Annotated[
+    Literal["rddm", "irsde"] | None,
+    typer.Option("--method", help="Built-in recipe, where no --config is given.  [default: rddm]", show_default=False),
 ]
 Set = Annotated[
     list[str] | None,
@@ -59,6 +63,7 @@ Seed = Annotated[int | None, typer.Option("--seed", min=0, max=o.LARGEST_SEED, r
 def train(
     data: Root,
     config: Recipe = None,
+    method: Method = None,
     set_: Set = None,
     output: Run = None,
     lq: Lq = None,
@@ -83,6 +88,8 @@ def train(
     """Train a model on clean pictures with damage made on the fly, or on paired folders."""
     if not data.is_dir():
         raise UsageError(f"{data}: no such folder of training data; check the path.")
+    if config and method:
+        raise UsageError(f"--method {method} is a recipe of its own; leave it out, or --config.")
     flags = {
         "data.patch_size": patch_size,
         "train.workers": workers,
@@ -103,7 +110,7 @@ def train(
     from restorer.train.config import read_config
     from restorer.train.loop import train as run_training
 
-    recipe = read_config(config, [*found, *chosen, *given, *(set_ or [])])
+    recipe = read_config(config, [*found, *chosen, *given, *(set_ or [])], method or "rddm")
     run = output or Path("runs") / recipe.name
     out = Output(json=json, quiet=quiet, verbose=verbose)
     out.note(f"Training {recipe.name} for {recipe.train.steps} steps; the run is kept in {run}.")

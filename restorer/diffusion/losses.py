@@ -48,7 +48,6 @@ def diffusion_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Te
 
 def noise_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Tensor, *, loss: str = "l1") -> Tensor:
     """[IR-SDE] eq. 17: the error of eps, times sigma_t (gamma), which makes it the error of what is in the picture."""
-    _check_says_eps(denoiser, "noise")
     said = denoiser.raw(diffuse(denoiser.schedule, x0, y, eps, t), t, y).float()
     weight = at(denoiser.schedule.sigma, t, x0)
     return LOSSES[loss](weight * said, weight * eps)
@@ -59,16 +58,22 @@ def matching_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Ten
 
     The objective of the official nets. Its optimum is ``euler_eps``, not eps, see ``process``.
     """
-    _check_says_eps(denoiser, "matching")
     x = diffuse(denoiser.schedule, x0, y, eps, t)
     said = denoiser.raw(x, t, y).float()
     weight, target = euler_eps(denoiser.schedule, x, y, eps, t)
     return LOSSES[loss](weight * said, weight * target)
 
 
-def _check_says_eps(denoiser: Denoiser, objective: str) -> None:
-    if denoiser.output not in ("eps", "euler_eps"):
-        raise ValueError(f"The objective {objective} is for nets that say eps, not {denoiser.output}.")
+def check_objective(objective: str, denoiser: Denoiser) -> None:
+    """Raises ValueError where a key of OBJECTIVES is not for what the net says, or not for its schedule."""
+    output = denoiser.output
+    fitting = {"noise": ("eps",), "matching": ("eps", "euler_eps")}.get(objective)
+    if fitting and output not in fitting:
+        raise ValueError(f"The objective {objective} is for nets that say {' or '.join(fitting)}, not {output}.")
+    if objective == "outputs" and output == "euler_eps":
+        raise ValueError("A net that says euler_eps is trained with the objective matching, not outputs.")
+    if objective == "matching" and denoiser.schedule.shift[-1] == 1:
+        raise ValueError("The objective matching needs a schedule that leaves something of the clean picture at t = T.")
 
 
 class AutomaticObjective(nn.Module):

@@ -115,13 +115,13 @@ class Config:
         )
 
 
-def read_config(file: Path | None, overrides: Sequence[str]) -> Config:
-    """The recipe in ``file`` (None: the built-in one) with ``KEY=VALUE`` overrides, later ones winning.
+def read_config(file: Path | None, overrides: Sequence[str], method: str = "rddm") -> Config:
+    """The recipe in ``file`` (None: the built-in one of ``method``) with ``KEY=VALUE`` overrides, later ones winning.
 
     Raises ``UsageError`` naming the file or key.
     """
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8") if file else DEFAULT)
+        data = tomllib.loads(file.read_text(encoding="utf-8") if file else BUILT_IN[method])
     except OSError as error:
         raise UsageError(f"{file}: cannot read the recipe: {error.strerror}.") from error
     except ValueError as error:
@@ -150,7 +150,8 @@ def _toml_value(text: str) -> Any:
         return text  # a bare word is a text: --set train.loss=l2
 
 
-DEFAULT = """
+BUILT_IN: dict[str, str] = {
+    "rddm": """
 name = "my-model"
 task = "derain"
 method = "rddm"
@@ -159,4 +160,18 @@ schedule = { kind = "rddm", sum_scale = 0.01 }
 predict = { output = "res" }
 sample = { sampler = "rddm", steps = 5 }
 [data]
-"""
+""",
+    # The official schedule and objective; read as what it is, so that any sampler may follow.
+    "irsde": """
+name = "my-model"
+task = "derain"
+method = "irsde"
+net = { arch = "plain_unet" }
+schedule = { kind = "irsde", T = 100, theta = "cosine", max_sigma = 10.0, eps = 0.005 }
+predict = { output = "euler_eps", input = ["x-y", "y"], time = "t", range = [0.0, 1.0], clip = "none" }
+sample = { sampler = "ode-2", steps = 10, start = 0.0392156862745098 }
+train = { objective = "matching" }
+[data]
+""",
+}
+"""Method -> the recipe without a file."""

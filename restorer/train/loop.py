@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from restorer.diffusion.losses import LOSSES, OBJECTIVES, AutomaticObjective
+from restorer.diffusion.losses import LOSSES, OBJECTIVES, AutomaticObjective, check_objective
 from restorer.diffusion.predict import Denoiser
 from restorer.entry import Entry
 from restorer.errors import RestorerError, UsageError, unknown
@@ -93,6 +93,10 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
     optimiser = torch.optim.AdamW(net.parameters(), course.lr, weight_decay=course.weight_decay, fused=True)
     schedule = build_schedule(config.schedule)
     student, teacher = (denoiser(n, schedule, entry) for n in (net, ema.module))
+    try:
+        check_objective(course.objective, student)
+    except ValueError as error:
+        raise UsageError(f"train: {error}") from error
     crops = Crops(training_pairs(root, config.data), config.data.damage, config.data.patch_size, course.seed)
     validation = validation_set(root, config.data)
     begin = _restart(run / STATE, checkpoint, optimiser, net=net, ema=ema) if checkpoint else 0

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from restorer.diffusion.losses import matching_loss, noise_loss
+from restorer.diffusion.losses import check_objective, matching_loss, noise_loss
 from restorer.diffusion.predict import Denoiser, Point, from_euler_eps
 from restorer.diffusion.process import (
     ddim_std,
@@ -296,5 +296,20 @@ def test_losses_are_0_for_the_truth_and_known_beside_it(name, loss):
             net = Denoiser(lambda x, time, out=truth + off: out, schedule, "eps", ("x-y",), "t", "none", (0.0, 1.0))
             got = float(objective(net, x0, y, eps, t, loss=loss))
             assert got == pytest.approx(float(((off * size) ** power).mean()), rel=1e-5, abs=1e-7)
-    with pytest.raises(ValueError, match="for nets that say eps, not res"):
-        objective(Denoiser(None, schedule, "res"), x0, y, eps, t)
+
+
+@pytest.mark.parametrize(
+    ("objective", "output", "schedule", "words"),
+    [
+        ("noise", "res", "irsde", "The objective noise is for nets that say eps, not res"),
+        ("noise", "euler_eps", "irsde", "The objective noise is for nets that say eps, not euler_eps"),
+        ("matching", "x0", "irsde", "The objective matching is for nets that say eps or euler_eps, not x0"),
+        ("outputs", "euler_eps", "irsde", "is trained with the objective matching, not outputs"),
+        ("matching", "eps", "rddm", "needs a schedule that leaves something of the clean picture at t = T"),
+    ],
+)
+def test_an_objective_that_does_not_fit_the_net_or_its_schedule_is_refused(objective, output, schedule, words):
+    with pytest.raises(ValueError, match=words):
+        check_objective(objective, Denoiser(None, SCHEDULES[schedule], output))
+    for fitting in (("noise", "eps"), ("matching", "eps"), ("matching", "euler_eps"), ("outputs", "res")):
+        check_objective(fitting[0], Denoiser(None, SCHEDULES["irsde"], fitting[1]))

@@ -1,7 +1,7 @@
 """What a net is trained to say.
 
 [RDDM] Liu et al., CVPR 2024, section 3.3: a term for each output of the net.
-[IR-SDE] Luo et al., ICML 2023, eq. 17 (L_gamma, the noise) and 18 (J_gamma, the best way back).
+[IR-SDE] Luo et al., ICML 2023: L_gamma, the noise, and J_gamma, the best way back.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def diffusion_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Te
 
 
 def noise_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Tensor, *, loss: str = "l1") -> Tensor:
-    """[IR-SDE] eq. 17: the error of eps, times sigma_t (gamma), which makes it the error of what is in the picture."""
+    """[IR-SDE] L_gamma: the error of eps, times sigma_t (gamma), which makes it the error of what is in the picture."""
     said = denoiser.raw(diffuse(denoiser.schedule, x0, y, eps, t), t, y).float()
     weight = at(denoiser.schedule.sigma, t, x0)
     return LOSSES[loss](weight * said, weight * eps)
 
 
 def matching_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Tensor, *, loss: str = "l1") -> Tensor:
-    """[IR-SDE] eq. 18 with gamma = 1, maximum likelihood: how far an Euler step to t - 1 ends from the best x there.
+    """[IR-SDE] J_gamma with gamma = 1, maximum likelihood: how far an Euler step to t - 1 ends from the best x there.
 
     The objective of the official nets. Its optimum is ``euler_eps``, not eps, see ``process``.
     """

@@ -3,7 +3,7 @@
 Forward, x_t given x_s is a Gaussian about  m_t + k (x_s - m_s),  k = decay_t / decay_s, where m is the mean of x given
 x0 and y, m_t = x0 + shift_t (y - x0).
 
-[IR-SDE] Luo et al., ICML 2023, eq. 3, 5 and 14.   [DDIM] Song et al., ICLR 2021, eq. 16.
+[IR-SDE] Luo et al., ICML 2023.   [DDIM] Song et al., ICLR 2021, eq. 16.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from restorer.diffusion.schedule import Schedule
 
 
 def posterior_std(schedule: Schedule, t: int, s: int) -> float:
-    """Std of q(x_s | x_t, x0, y). [IR-SDE] eq. 14 for any stride; ``rddm_std`` or ``ddim_std`` where these hold."""
+    """Std of q(x_s | x_t, x0, y), any stride. [IR-SDE]; equal to ``rddm_std`` or ``ddim_std`` where these hold."""
     sigma_t, sigma_s = float(schedule.sigma[t]), float(schedule.sigma[s])
     kept = float(schedule.decay[t] / schedule.decay[s]) if schedule.decay[s] > 0 else 1.0
     return sigma_s * max(1 - (kept * sigma_s / sigma_t) ** 2, 0.0) ** 0.5 if sigma_s > 0 else 0.0
@@ -72,7 +72,7 @@ def euler_eps(schedule: Schedule, x: Tensor, y: Tensor, eps: Tensor, t: Tensor) 
     """(weight, what a net must say in place of ``eps``) for an Euler step to t - 1 to end on the best x there.
 
     ``t``: (N,) for a batch; the weight is how much an error in what it says moves the step. ``true_eps`` undoes it.
-    [IR-SDE] eq. 14 to 16; official nets are trained to say this, not eps.
+    [IR-SDE] J_gamma; official nets are trained to say this, not eps.
     """
     stretch, weight, turned = _euler_terms(schedule, t, x)
     return weight, (stretch * (x - y) - turned * eps) / weight
@@ -112,7 +112,7 @@ def time_of_noise(schedule: Schedule, sigma: float) -> int:
     """The time, 1 ... T, at which the noise in x_t is nearest to ``sigma`` (in the net's range).
 
     Nearest in the integral of theta, as officially. Raises ValueError for noise beyond the schedule's, and for a
-    schedule in which nothing decays. [IR-SDE] section 4.5
+    schedule in which nothing decays. [IR-SDE] Denoising-SDE
     """
     largest = largest_noise(schedule)
     left = float(1 - (sigma / largest) ** 2) + NOISE_FLOOR

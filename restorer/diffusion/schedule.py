@@ -9,7 +9,7 @@
 
 [RDDM] Liu et al., Residual Denoising Diffusion Models, CVPR 2024, eq. 7 and section 4.
 [DDPM] Ho et al., Denoising Diffusion Probabilistic Models, NeurIPS 2020, eq. 4.
-[IR-SDE] Luo et al., Image Restoration with Mean-Reverting Stochastic Differential Equations, ICML 2023, eq. 6.
+[IR-SDE] Luo et al., Image Restoration with Mean-Reverting Stochastic Differential Equations, ICML 2023.
 [GOUB] Yue et al., Image Restoration Through Generalized Ornstein-Uhlenbeck Bridge, ICML 2024.
 """
 
@@ -161,7 +161,7 @@ def irsde_schedule(T: int = 100, *, theta: str = "cosine", max_sigma: float = 10
 
 
 def denoising_schedule(T: int = 100, *, theta: str = "cosine", max_sigma: float = 75.0, eps: float = 0.04) -> Schedule:
-    """[IR-SDE] Denoising-SDE, section 4.5: y is x0 itself, so that x_t is x0 and noise, up to ``max_sigma``."""
+    """[IR-SDE] Denoising-SDE: y is x0 itself, so that x_t is x0 and noise, up to ``max_sigma``."""
     kept = torch.exp(-_theta_bar(T, theta, eps))
     return Schedule(torch.zeros_like(kept), _level(max_sigma) * (1 - kept**2).sqrt(), decay=kept)
 

@@ -29,7 +29,7 @@ def euler(
     eta: float = 1.0,
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
-    """[IR-SDE] Euler-Maruyama steps on the reverse SDE, eq. 7; the last goes to the predicted clean picture.
+    """[IR-SDE] Euler-Maruyama steps on the reverse SDE; the last goes to the predicted clean picture.
 
     eta 1 is the SDE, 0 its ODE; between them the fresh noise's standard deviation is eta times the SDE's.
     """
@@ -58,7 +58,7 @@ def ode(
     eta: float = 0.0,
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
-    """[IR-SDE] Euler steps on the probability flow ODE, eq. 8; the last goes to the predicted clean picture.
+    """[IR-SDE] Euler steps on the probability flow ODE; the last goes to the predicted clean picture.
 
     Raises ValueError for an eta other than 0.
     """
@@ -89,7 +89,7 @@ def posterior(
     eta: float = 1.0,
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
-    """Draws from q(x_s | x_t, x0, y) in turn, for any stride. [IR-SDE] eq. 14; officially ``reverse_posterior``.
+    """Draws from q(x_s | x_t, x0, y) in turn, for any stride. [IR-SDE], officially ``reverse_posterior``.
 
     eta multiplies the standard deviation of the fresh noise.
     """
@@ -105,7 +105,7 @@ def optimal(
     eta: float = 0.0,
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
-    """Goes to the most likely x_s each time: the posterior's mean, with no noise. [IR-SDE] eq. 14; [GOUB] Mean-ODE.
+    """Goes to the most likely x_s each time: the posterior's mean, with no noise. [IR-SDE], [GOUB] Mean-ODE.
 
     Raises ValueError for an eta other than 0.
     """
@@ -147,7 +147,7 @@ def _euler_walk(
 
 
 def _euler_step(schedule: Schedule, x: Tensor, p: Prediction, t: int, s: int, eta: float, z: Tensor | None) -> Tensor:
-    """[IR-SDE] eq. 7 (eta 1) and 8 (eta 0), by the drift's own parts. Noise has the official sign."""
+    """[IR-SDE] the reverse SDE (eta 1) or its ODE (eta 0), by the drift's own parts. Noise has the official sign."""
     to_y, rate, spread = (float(part) for part in drift(schedule, t, s))
     sigma = float(schedule.sigma[t])
     pulled = (1 + eta**2) / 2 * spread / sigma if sigma > 0 else 0.0

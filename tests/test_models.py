@@ -14,12 +14,13 @@ from restorer.settings import Settings
 from restorer.train.config import read_config
 
 MODELS = sorted(embedded())
-LARGEST = {"rddm-derain-tiny": 6_000_000}  # bytes of weights
+LARGEST = {"rddm-derain-tiny": 6_000_000, "irsde-denoise-tiny": 6_000_000}  # bytes of weights
 
 
 def test_there_are_models():
-    assert "rddm-derain-tiny" in MODELS
+    assert set(LARGEST) == set(MODELS)
     assert default_model("derain") == "rddm-derain-tiny"
+    assert default_model("denoise") == "irsde-denoise-tiny"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -70,3 +71,15 @@ def test_the_deraining_model_takes_out_rain(steps):
     restorer = Restorer.from_pretrained("rddm-derain-tiny", device="cpu", dtype="fp32")
     gain = psnr(restorer.restore(rainy, Settings(steps)), clean) - psnr(rainy, clean)
     assert gain > 5
+
+
+@pytest.mark.parametrize("sigma", [15.0, 25.0, 50.0])
+@pytest.mark.parametrize("told", [True, False])
+def test_the_denoising_model_takes_out_noise(sigma, told):
+    rows, columns = torch.linspace(0, 1, 96)[:, None], torch.linspace(0, 1, 121)[None]
+    waves = [0.5 + 0.3 * torch.sin(19 * rows + k) * torch.cos(17 * columns) for k in range(3)]
+    clean = torch.stack(waves)[None]
+    noisy = clean + sigma / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(3))
+    restorer = Restorer.from_pretrained("irsde-denoise-tiny", device="cpu", dtype="fp32")
+    settings = Settings(sigma=sigma if told else None)
+    assert psnr(restorer.restore(noisy, settings), clean) - psnr(noisy, clean) > 8

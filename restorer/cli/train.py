@@ -35,7 +35,9 @@ Recipe = Annotated[
 ]
 Method = Annotated[
     Literal["rddm", "irsde"] | None,
-    typer.Option("--method", help="Built-in recipe, where no --config is given.  [default: rddm]", show_default=False),
+    typer.Option(
+        "--method", help="Whose recipe, without --config.  [default: rddm, or the recipe's]", show_default=False
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -88,8 +90,6 @@ def train(
     """Train a model on clean pictures with damage made on the fly, or on paired folders."""
     if not data.is_dir():
         raise UsageError(f"{data}: no such folder of training data; check the path.")
-    if config and method:
-        raise UsageError(f"--method {method} is a recipe of its own; leave it out, or --config.")
     flags = {
         "data.patch_size": patch_size,
         "train.workers": workers,
@@ -111,6 +111,8 @@ def train(
     from restorer.train.loop import train as run_training
 
     recipe = read_config(config, [*found, *chosen, *given, *(set_ or [])], method or "rddm")
+    if method and recipe.method != method:
+        raise UsageError(f"{config}: a recipe of the method {recipe.method}, not {method}; leave out --method.")
     run = output or Path("runs") / recipe.name
     out = Output(json=json, quiet=quiet, verbose=verbose)
     out.note(f"Training {recipe.name} for {recipe.train.steps} steps; the run is kept in {run}.")

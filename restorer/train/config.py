@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from restorer.degrade import parse_recipe
 from restorer.entry import Entry, Predict, Sample, Size, parse
 from restorer.errors import UsageError
 
@@ -19,6 +20,9 @@ class Damage:
     recipe: str
     weight: float = 1.0
     strength: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        parse_recipe(self.recipe)
 
 
 @dataclass(frozen=True)

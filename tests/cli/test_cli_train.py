@@ -1,0 +1,67 @@
+"""``restorer train`` as typed: from a folder of pictures to a model that restores, or a sentence."""
+
+import json
+
+import pytest
+
+QUICK = [
+    *("--set", 'net={arch="plain_unet", widths=[8, 8], depths=[1, 1]}'),
+    *("--patch-size", 16, "--max-steps", 4, "--batch-size", 2, "--workers", 0, "--save-every", 2, "-d", "cpu"),
+]
+
+
+@pytest.fixture
+def photos(here, draw):
+    for name in ("a.png", "b.png"):
+        draw(here / "photos" / name, size=(40, 32))
+    return here
+
+
+@pytest.mark.parametrize("method", ["rddm", "irsde"])
+def test_clean_pictures_become_a_model_that_restores(photos, cli, draw, method):
+    result = cli("train", "photos", "--degrade", "rain", "--method", method, *QUICK, model=False)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "runs/my-model/model\n"
+    card = json.loads((photos / "runs/my-model/model/config.json").read_text())
+    assert (card["method"], card["schedule"]["kind"]) == (method, method)
+    assert len((photos / "runs/my-model/log.csv").read_text().splitlines()) == 1 + 4
+    draw("rainy.png", size=(20, 17))
+    words = ["-m", "runs/my-model/model", "-d", "cpu", "--steps", 2]
+    assert cli("derain", "rainy.png", *words, model=False).stdout == "rainy_derained.png\n"
+
+
+def test_a_recipe_in_a_file_goes_on_where_it_stopped(photos, cli):
+    recipe = photos / "train.toml"
+    recipe.write_text(
+        'name = "mine"\ntask = "derain"\nmethod = "irsde"\n'
+        'net = { arch = "plain_unet", widths = [8, 8], depths = [1, 1] }\nschedule = { kind = "irsde" }\n'
+        'predict = { output = "eps", input = ["x-y", "y"], time = "t", range = [0.0, 1.0], clip = "none" }\n'
+        'sample = { sampler = "posterior", steps = 3, eta = 1.0 }\n'
+        '[data]\nclean = ["."]\ndamage = [{ recipe = "rain" }]\n[train]\nobjective = "matching"\n'
+    )
+    assert cli("train", "photos", "-c", recipe, *QUICK[2:], model=False).exit_code == 0
+    again = cli("train", "photos", "-c", recipe, "--method", "irsde", *QUICK[2:], "--max-steps", 6, model=False)
+    assert again.exit_code == 0, again.output
+    steps = [line.split(",")[0] for line in (photos / "runs/mine/log.csv").read_text().splitlines()[1:]]
+    assert steps == ["1", "2", "3", "4", "5", "6"]
+    other = cli("train", "photos", "-c", recipe, "--method", "rddm", *QUICK[2:], model=False)
+    assert other.exit_code == 2
+    assert "a recipe of the method irsde, not rddm; leave out --method." in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nowhere"], "nowhere: no such folder of training data"),
+        (["photos"], "give either clean folders with a damage, or both lq and gt"),
+        (["photos", "--degrade", "rian"], "Unknown degradation 'rian'; did you mean 'rain'?"),
+        (["photos", "--degrade", "rain", "--set", "train.objective=matchign"], "did you mean 'matching'"),
+        (["photos", "--degrade", "rain", "--set", "train.objective=noise"], "for nets that say eps, not res"),
+        (["photos", "--lq", "photos"], "--lq and --gt go together"),
+    ],
+)
+def test_what_cannot_be_trained_is_a_sentence(photos, cli, words, sentence):
+    result = cli("train", *words, *QUICK, model=False)
+    assert result.exit_code == 2, result.output
+    assert sentence in result.stderr
+    assert not (photos / "runs").exists()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import ROOT
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from official_irsde import random_state, unet
 from official_trainer import LAYOUTS, trainer
 from PIL import Image
 from typer.testing import CliRunner
@@ -41,6 +42,7 @@ def desk(tmp_path, monkeypatch, toy):
     for name in ("budgie/roman-colosseum.jpg", "gb82/dog-lossless.jpg"):
         picture(tmp_path / "data" / "train_clean" / name)
     torch.save(trainer(LAYOUTS["raindrop"]), tmp_path / "model-120.pt")
+    torch.save(random_state(unet(8, 4)), tmp_path / "ir-sde-derainH100.pth")
     net = UNet2DModel(sample_size=8, block_out_channels=(8,), norm_num_groups=4, **BLOCKS)
     DDIMPipeline(net, DDIMScheduler()).save_pretrained(tmp_path / "my-ddpm")
     (tmp_path / "my-model").symlink_to(toy)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from restorer.degrade import parse_recipe
-from restorer.entry import Entry, Predict, Sample, Size, parse
+from restorer.entry import GENERATE, Entry, Predict, Sample, Size, parse
 from restorer.errors import UsageError
 
 
@@ -99,8 +99,15 @@ class Config:
     data_note: str = "unknown"
 
     def __post_init__(self) -> None:
-        if self.data.clean and not self.data.damage and self.sample.begin != "picture":
+        if self.unconditional and (self.data.damage or self.data.lq or self.data.validation):
+            raise UsageError("data: a model that draws new pictures learns from clean ones alone; leave out the rest.")
+        if self.data.clean and not (self.data.damage or self.sample.begin == "picture" or self.unconditional):
             raise UsageError("data: clean pictures need a damage to learn from; add one, or --degrade rain.")
+
+    @property
+    def unconditional(self) -> bool:
+        """Whether the model draws new pictures: y is 0 in the net's range, and no picture is degraded."""
+        return self.task == GENERATE
 
     def entry(self, multiple: int) -> Entry:
         """The card of the model this recipe makes; ``multiple``: what the net's picture sides must divide by."""

@@ -110,7 +110,7 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
         lr = _lr(course, step)
         for group in optimiser.param_groups:
             group["lr"] = lr
-        loss = _loss(OBJECTIVES[course.objective], student, batch, step, course, device)
+        loss = _loss(OBJECTIVES[course.objective], student, batch, step, config, device)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), course.clip)
         optimiser.step()
@@ -171,7 +171,7 @@ def _choose(
         lr = _lr(course, step)
         for group in optimiser.param_groups:
             group["lr"] = lr
-        loss = _loss(objective, student, batch, step, course, device)
+        loss = _loss(objective, student, batch, step, config, device)
         loss.backward()
         nn.utils.clip_grad_norm_([*net.parameters(), objective.share], course.clip)
         optimiser.step()
@@ -249,12 +249,14 @@ def _loss(
     student: Denoiser,
     batch: tuple[Tensor, Tensor],
     step: int,
-    course: Optimise,
+    config: Config,
     device: torch.device,
 ) -> Tensor:
+    course = config.train
     rng = torch.Generator().manual_seed((course.seed * 1_000_003 + step) % 2**32)
     lo, hi = student.bounds
     x0, y = ((lo + (hi - lo) * v).to(device, memory_format=torch.channels_last) for v in batch)
+    y = torch.zeros_like(y) if config.unconditional else y
     eps = torch.randn(x0.shape, generator=rng).to(device)
     t = _times(len(x0), student.schedule.T, course.time_power, rng)
     with _autocast(course, device):

@@ -259,3 +259,32 @@ def test_the_learning_rate_warms_up_and_falls_to_its_end():
     course = Optimise(steps=100, lr=1.0, warmup=10, final_lr=0.01)
     rates = [_lr(course, step) for step in range(1, 101)]
     assert rates[0] < 0.11 and max(rates) == rates[9] and rates[-1] == pytest.approx(0.01)
+
+
+# ---------------------------------------------------------------------------------------------------- new pictures
+
+DRAWS = [
+    "task=generate",
+    "method=ddpm",
+    'net={arch="ddpm_unet", widths=[8, 8], layers=1, attention=[false, true], groups=4}',
+    'schedule={kind="vp", T=20}',
+    'predict={output="eps", input=["x"]}',
+    'sample={sampler="ddim", steps=2}',
+    "data.damage=[]",
+]
+
+
+def test_a_model_that_draws_learns_from_clean_pictures_alone(root):
+    text = (root / "train.toml").read_text().replace('validation = "clean"', "")
+    (root / "train.toml").write_text(text)
+    losses = [now.loss for now in run(recipe(root, *DRAWS, "train.steps=60", "train.lr=3e-3"), root, "run")]
+    assert sum(losses[-15:]) < sum(losses[:15])
+    model = Restorer.from_pretrained(str(root / "run" / "model"), device="cpu", dtype="fp32")
+    [drawn] = model.generate(1, size=(16, 16))
+    assert drawn.shape == (1, 3, 16, 16) and drawn.isfinite().all()
+
+
+def test_a_model_that_draws_takes_no_damage_and_no_validation(root):
+    for wrong in (DRAWS, [*DRAWS[:-1], "data.validation_pictures=3"]):
+        with pytest.raises(UsageError, match="learns from clean ones alone"):
+            recipe(root, *wrong)

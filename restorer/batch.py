@@ -52,7 +52,8 @@ from restorer.truth import find_truth, measure, read_truth
 __all__ = ["Files", "Job", "Plan", "Record", "Work", "degrading", "plan", "restoring", "run", "run_paths"]
 
 RECORD_VERSION = 1
-SHOWN = ("task", "model", "degrade", "strength", "steps", "eta", "seed", "alpha_schedule", "beta_schedule")
+SHOWN = ("task", "model", "repo", "revision", "degrade", "strength", "steps", "eta", "seed")
+SHOWN += ("alpha_schedule", "beta_schedule")
 """The keys of a recipe that a record shows."""
 
 Step = Callable[[], None]

@@ -111,9 +111,7 @@ def needed(where: str, names: Collection[str], read: Callable[[str], Mapping[str
     part = f"{UNET}/" if f"{UNET}/{CONFIG}" in names else ""
     kind = (read(part + CONFIG) if part else config).get("_class_name")
     if kind != "UNet2DModel":
-        what = (
-            f"{part + CONFIG} is of a {kind}" if kind else "neither a card of restorer nor a UNet2DModel of diffusers"
-        )
+        what = f"{part + CONFIG} is for {kind}" if kind else "neither a card of restorer nor a UNet2DModel of diffusers"
         raise ModelError(f"{found}{what}. It has {_some(names)}.")
     scheduler = next((name for name in (f"scheduler/{SCHEDULER}", SCHEDULER) if name in names), None)
     if scheduler is None:

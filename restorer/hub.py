@@ -105,8 +105,8 @@ def needed(where: str, names: Collection[str], read: Callable[[str], Mapping[str
     config = read(CONFIG) if CONFIG in names else {}
     if "net" in config:  # a card of ours
         weights = parse_entry(config, f"{where}: {CONFIG}").weights
-        if weights is None or weights.file not in names:
-            raise ModelError(f"{found}the weights that {CONFIG} names are not there. It has {_some(names)}.")
+        if weights is None or weights.file not in names or not weights.file.endswith(".safetensors"):
+            raise ModelError(f"{found}{CONFIG} names no .safetensors file that is there. It has {_some(names)}.")
         return (CONFIG, weights.file)
     part = f"{UNET}/" if f"{UNET}/{CONFIG}" in names else ""
     kind = (read(part + CONFIG) if part else config).get("_class_name")

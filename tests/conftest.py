@@ -34,14 +34,22 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def no_network(request, monkeypatch):
     """No test talks to another machine; one that has the fixture ``hub`` talks to this one, where that is."""
-    connect = socket.socket.connect
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
+
+    def check(host):
+        assert host == "127.0.0.1" and "hub" in request.fixturenames, f"a test asks the network for {host}"
 
     def guarded(self, place):
-        here = isinstance(place, tuple) and place[0] == "127.0.0.1" and "hub" in request.fixturenames
-        assert here or not isinstance(place, tuple), f"a test asks the network for {place}"
+        if isinstance(place, tuple):  # a path belongs to this machine
+            check(place[0])
         return connect(self, place)
 
+    def resolved(host, *words, **more):
+        check(host)
+        return resolve(host, *words, **more)
+
     monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
 
 
 @pytest.fixture

@@ -143,11 +143,12 @@ def test_no_model_that_can_be_used(files, words):
     assert "acme/a: no model that restorer can use: " in str(error.value) and words in str(error.value)
 
 
-def test_a_card_whose_weights_are_elsewhere_is_refused(toy):
-    card = json.loads((toy / "config.json").read_text())
-    card["weights"]["file"] = "../model.safetensors"
-    with pytest.raises(ModelError, match=r"the weights that config\.json names are not there"):
-        needed("acme/a", ["config.json", "model.safetensors"], lambda name: card)
+@pytest.mark.parametrize("file", ["../model.safetensors", "other.safetensors", "model.py", "model.bin"])
+def test_a_card_names_weights_that_are_there_and_hold_no_code(toy, file):
+    card = json.loads((toy / "config.json").read_text(encoding="utf-8"))
+    card["weights"]["file"] = file
+    with pytest.raises(ModelError, match=r"config\.json names no \.safetensors file that is there"):
+        needed("acme/a", ["config.json", "model.safetensors", "model.py", "model.bin"], lambda name: card)
 
 
 # fetching

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -14,12 +13,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from restorer import hub
 from restorer.convert.diffusers import entry_of, is_diffusers, read_state
 from restorer.device import is_out_of_memory
 from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
 from restorer.diffusion.samplers import GRIDS, SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES, Schedule
-from restorer.entry import Entry, embedded, parse_entry, read_entry
+from restorer.entry import Entry, embedded, hash_file, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
 from restorer.nets import CODECS, NETS
 from restorer.prepare import PREPARATIONS
@@ -27,28 +27,49 @@ from restorer.prepare import PREPARATIONS
 CARD = "config.json"
 
 
+class Origin(NamedTuple):
+    """Where on the Hugging Face Hub a model is from: OWNER/REPO, and the commit, 40 hex digits."""
+
+    repo: str
+    revision: str
+
+
 class Found(NamedTuple):
     """A model on this machine: its card, its weights' file, and the sha256 that was checked.
 
     ``read``: weights of another program's making are read by this, (file, card) -> state dict.
+    ``origin``: None for what was found on this machine.
     """
 
     entry: Entry
     weights: Path
     sha256: str
     read: Callable[[Path, Entry], dict[str, Tensor]] | None = None
+    origin: Origin | None = None
 
 
 def find(model: str) -> Found:
-    """What ``-m`` names: a model that comes with restorer, a folder (of ours or of diffusers), or a .safetensors file.
+    """What ``-m`` names, in this order.
 
-    A file has its card inside.
+    A model that comes with restorer; a folder, of ours or of diffusers; a .safetensors file, which has its card inside;
+    OWNER/REPO[@REVISION] on the Hugging Face Hub, which is fetched unless it is here.
 
-    Raises ``ModelError`` when there is none, or when the weights are not those of the card.
+    Raises ``ModelError`` when there is none, when it cannot be fetched, or when the weights are not those of the card.
     """
-    path = Path(model)
-    if model in embedded():
-        path = embedded()[model]
+    path = embedded().get(model, Path(model))
+    place = None if path.exists() else hub.address(model)
+    if place is None:
+        return _local(path, model)
+    folder = hub.fetch(*place)
+    found = _local(folder, model)._replace(origin=Origin(place.repo, folder.name))
+    if found.read is None:
+        return found
+    # Folders of diffusers say nothing of themselves, and this one is called by its commit.
+    source = f"{place.repo} on the Hugging Face Hub, commit {folder.name}"
+    return found._replace(entry=replace(found.entry, name=place.repo.partition("/")[2], source=source))
+
+
+def _local(path: Path, model: str) -> Found:
     if path.suffix == ".safetensors":
         return _found(card_inside(path), path)
     if is_diffusers(path):
@@ -59,7 +80,10 @@ def find(model: str) -> Found:
             raise ModelError(f"{path / CARD}: the card names no weights; train or convert the model again.")
         return _found(entry, _inside(path, entry.weights.file))
     known = ", ".join(embedded()) or "none"
-    raise ModelError(f"No model {model!r}: no such folder or .safetensors file, and restorer comes with: {known}.")
+    raise ModelError(
+        f"No model {model!r}: no such folder or .safetensors file, no OWNER/REPO of the Hub, and restorer comes with: "
+        f"{known}."
+    )
 
 
 def card_inside(file: Path) -> Entry:
@@ -98,12 +122,6 @@ def _inside(folder: Path, name: str) -> Path:
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ModelError(f"{folder / CARD}: the weights' file {name!r} leaves the model's folder.")
     return folder / name
-
-
-def hash_file(file: Path) -> str:
-    """sha256 of a file, in hex."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def build_net(net: Mapping[str, Any]) -> nn.Module:

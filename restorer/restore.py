@@ -49,7 +49,9 @@ class Restorer:
     def from_pretrained(
         cls, model: str | None = None, *, task: str = "derain", device: str = "auto", dtype: str = "auto"
     ) -> Restorer:
-        """Load what ``model`` names (a name, a model folder or a .safetensors file); None is the task's default.
+        """Load what ``model`` names; None is the task's default.
+
+        A name, a model folder, a .safetensors file, or OWNER/REPO[@REVISION] on the Hugging Face Hub.
 
         ``device``: auto, cpu, cuda, cuda:N, mps, xpu; ``dtype``: auto, fp32, bf16, fp16.
         Raises ``ModelError``, ``DeviceError`` or ``UsageError``.
@@ -185,6 +187,7 @@ class Restorer:
             "restorer": __version__,
             "task": self.entry.task,
             "model": self.entry.name,
+            **(self.found.origin._asdict() if self.found.origin else {}),
             "weights": self.found.sha256,
             "sampler": "rddm-path" if settings.path else settings.sampler,
             "steps": settings.steps,

@@ -1,6 +1,7 @@
 """What many tests need: a toy model, pictures, and the command line."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hub_stub import Stub
 from PIL import Image
 from toy import toy_model
 from typer.testing import CliRunner
@@ -27,6 +29,59 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_network(request, monkeypatch):
+    """No test talks to another machine; one that has the fixture ``hub`` talks to this one, where that is."""
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
+
+    def check(host):
+        assert host == "127.0.0.1" and "hub" in request.fixturenames, f"a test asks the network for {host}"
+
+    def guarded(self, place):
+        if isinstance(place, tuple):  # a path belongs to this machine
+            check(place[0])
+        return connect(self, place)
+
+    def resolved(host, *words, **more):
+        check(host)
+        return resolve(host, *words, **more)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on this machine, to which the client is turned, with an empty cache: here and in processes begun here."""
+    from huggingface_hub import close_session, constants
+
+    stub = Stub()
+    cache = tmp_path / "cache" / "hub"
+    variables = {"HF_ENDPOINT": stub.endpoint, "HF_HOME": str(cache.parent), "HF_HUB_DISABLE_XET": "1"}
+    variables |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_OFFLINE", "RESTORER_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")  # set, so that what --offline leaves is taken back
+    # The client reads them once, when it is imported.
+    for name, value in {
+        "ENDPOINT": stub.endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": stub.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(cache),
+        "HF_TOKEN_PATH": str(cache.parent / "token"),
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_DISABLE_TELEMETRY": True,
+        "HF_HUB_DISABLE_PROGRESS_BARS": True,
+    }.items():
+        monkeypatch.setattr(constants, name, value)
+    close_session()
+    yield stub
+    close_session()
+    stub.close()
 
 
 @pytest.fixture(scope="session")

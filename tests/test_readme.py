@@ -33,8 +33,8 @@ def picture(path, size=(40, 32)):
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch, toy):
-    """A folder with everything that README's commands name."""
+def desk(tmp_path, monkeypatch, toy, hub):
+    """A folder with everything that README's commands name, and a Hub with the repositories."""
     for name in ("photo.jpg", "in.png", "photos/a.jpg", "photos/sub/b.png", "clean/a.png"):
         picture(tmp_path / name)
     for name in ("pairs/LQ/a.png", "pairs/GT/a.png", "data/val_clean/a.png", "data/train_clean/a.png"):
@@ -45,6 +45,8 @@ def desk(tmp_path, monkeypatch, toy):
     torch.save(random_state(unet(8, 4)), tmp_path / "ir-sde-derainH100.pth")
     net = UNet2DModel(sample_size=8, block_out_channels=(8,), norm_num_groups=4, **BLOCKS)
     DDIMPipeline(net, DDIMScheduler()).save_pretrained(tmp_path / "my-ddpm")
+    hub.publish("google/ddpm-celebahq-256", tmp_path / "my-ddpm")
+    hub.publish("owner/repo", toy)
     (tmp_path / "my-model").symlink_to(toy)
     (tmp_path / "models").symlink_to(ROOT / "models")
     (tmp_path / "runs" / "rain").mkdir(parents=True)

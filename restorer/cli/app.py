@@ -1,5 +1,6 @@
 """The contents page of the command line."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -22,8 +23,22 @@ Version = Annotated[
 ]
 
 
-def about(version: Version = False) -> None:
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        envvar="RESTORER_OFFLINE",
+        help="Use only models already on this machine (sets HF_HUB_OFFLINE).",
+        show_default=False,
+    ),
+]
+
+
+def about(version: Version = False, offline: Offline = False) -> None:
     """Restore damaged pictures with diffusion models."""
+    if offline:
+        # Before anything imports the Hub's client, which reads it once.
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from restorer.cli import output as told
 from restorer.errors import RestorerError, UsageError
 
 EXAMPLES = """\
-  restorer convert-ddim ddpm-celebahq-256/ faces/            a diffusers folder to an RDDM model
+  restorer convert-ddim google/ddpm-celebahq-256 faces/      a diffusers model to an RDDM model
   restorer convert-ddim faces/ back/ --to ddim               and back, for diffusers to load
   restorer convert-ddim 256x256_diffusion_uncond.pt any/ --preset adm-imagenet256-uncond"""
 
@@ -23,7 +23,8 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="DDPM or DDIM folder of diffusers, a checkpoint of DDIM's code or guided-diffusion, or a model folder.",
+        help="DDPM or DDIM folder of diffusers, OWNER/REPO[@REVISION] on the Hugging Face Hub, a checkpoint of DDIM's "
+        "code or guided-diffusion, or a model folder.",
         show_default=False,
     ),
 ]

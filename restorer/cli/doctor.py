@@ -37,6 +37,10 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         *((f"device {name}", what) for name, what in devices["seen"].items()),
         ("auto takes", f"{devices['auto']['device']} in {devices['auto']['dtype']}"),
         ("hub cache", f"{cache['folder']}, {_gb(cache['free'])} free on its disk"),
+        (
+            "hub access",
+            "offline: only models on this machine" if cache["offline"] else "models are fetched when needed",
+        ),
         *((f"model {name}", state) for name, state in (found["models"] or {"-": "none"}).items()),
     ]
 

@@ -34,7 +34,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Name, model folder, .safetensors file or diffusers folder.  [default: the task's best]",
+        help="Name, model folder, .safetensors file, diffusers folder, or OWNER/REPO[@REVISION] on the Hugging Face "
+        "Hub.  [default: the task's best]",
         show_default=False,
         rich_help_panel=DRAWING,
     ),

@@ -13,7 +13,7 @@ from restorer import __version__
 from restorer.entry import embedded
 from restorer.errors import RestorerError
 
-LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "tifffile", "typer", "rich")
+LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "huggingface_hub", "tifffile", "typer", "rich")
 
 
 def facts() -> dict[str, Any]:
@@ -89,16 +89,22 @@ def devices() -> dict[str, Any]:
 
 
 def cache() -> dict[str, Any]:
-    """The folder where the Hugging Face Hub keeps downloads, and the room on its disk."""
+    """The folder where the Hugging Face Hub keeps downloads, the room on its disk, and whether that is all there is."""
     folder = hub_cache()
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    return {"folder": str(folder), "free": shutil.disk_usage(there).free}
+    return {"folder": str(folder), "free": shutil.disk_usage(there).free, "offline": offline()}
 
 
 def hub_cache() -> Path:
     """HF_HUB_CACHE, else hub/ in HF_HOME, else in the user's cache: the rule of huggingface_hub."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser().absolute()
+
+
+def offline() -> bool:
+    """Whether nothing may be fetched: the rule of huggingface_hub."""
+    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return said.upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def models() -> dict[str, str]:

@@ -18,9 +18,10 @@ LIST_EXAMPLES = """\
 
 INFO_EXAMPLES = """\
   restorer models info rddm-derain-tiny
-  restorer models info runs/my-model              a folder that training wrote, or diffusers did"""
+  restorer models info runs/my-model              a folder that training wrote, or diffusers did
+  restorer models info google/ddpm-cifar10-32     on the Hugging Face Hub; it is fetched first"""
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or its folder.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, its folder, or OWNER/REPO[@REVISION].")]
 
 
 def list_models(json: o.JsonOnly = False) -> None:
@@ -36,11 +37,19 @@ def list_models(json: o.JsonOnly = False) -> None:
 def info(name: Name, json: o.JsonOnly = False) -> None:
     """Card of a model: defaults, size rule, licence, source, training data, measured scores, path, checksum."""
     folder = embedded().get(name, Path(name).expanduser())
-    entry = _entry(folder, name)
-    if json:
-        output.json_line(card(entry) | {"path": str(folder)})
+    origin = []
+    if folder.exists() or "/" not in name:
+        entry = _entry(folder, name)
     else:
-        output.pairs(_facts(entry, folder))
+        from restorer.load import find
+
+        found = find(name)
+        entry, origin = found.entry, list(found.origin._asdict().items())
+        folder = next(path for path in found.weights.parents if path.name == found.origin.revision)
+    if json:
+        output.json_line(card(entry) | {"path": str(folder)} | dict(origin))
+    else:
+        output.pairs([*_facts(entry, folder), *origin])
 
 
 def _entry(folder: Path, name: str) -> Entry:

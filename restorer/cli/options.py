@@ -120,7 +120,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Name (see `restorer models list`), model folder or .safetensors file.  [default: the task's best]",
+        help="Name (see `restorer models list`), model folder, .safetensors file, or OWNER/REPO[@REVISION] on the "
+        "Hugging Face Hub.  [default: the task's best]",
         show_default=False,
         rich_help_panel=RESTORATION,
     ),

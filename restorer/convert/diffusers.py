@@ -23,6 +23,8 @@ from restorer.images.atomic import write_bytes
 from restorer.nets.ddpm_unet import DdpmUNet, config_of, options_of, rename, rename_back
 
 CONFIG, INDEX, SCHEDULER = "config.json", "model_index.json", "scheduler_config.json"
+UNET = "unet"
+"""The folder of a pipeline's net."""
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
 # A key of diffusers' scheduler -> the values that ours can stand for, the first being diffusers' default.
@@ -63,7 +65,7 @@ def is_diffusers(folder: Path) -> bool:
             return "_class_name" in _json(folder / CONFIG)
         except ModelError:
             return False
-    return (folder / INDEX).exists()
+    return (folder / INDEX).exists() or (folder / UNET / CONFIG).exists()
 
 
 def entry_of(folder: Path) -> tuple[Entry, Path]:
@@ -71,7 +73,7 @@ def entry_of(folder: Path) -> tuple[Entry, Path]:
 
     The card draws 50 DDIM steps at diffusers' own times. Raises ``ModelError`` for what is no DDPM or DDIM model.
     """
-    unet, scheduler = (_part(folder, name) for name in ("unet", "scheduler"))
+    unet, scheduler = (_part(folder, name) for name in (UNET, "scheduler"))
     if not (unet / CONFIG).exists():
         raise ModelError(f"{folder}: a diffusers folder without a UNet2DModel; only DDPM and DDIM models can be used.")
     config = _json(unet / CONFIG)

@@ -82,7 +82,16 @@ def test_doctor(hub, cli, monkeypatch):
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     result = cli("doctor")
     assert result.exit_code == 0
-    for words in ("python ", "torch ", "tifffile ", "memory ", "auto takes ", "/somewhere/else/hub", "model whole"):
+    for words in (
+        "python ",
+        "torch ",
+        "huggingface_hub ",
+        "memory ",
+        "auto takes ",
+        "/somewhere/else/hub",
+        "models are fetched when needed",
+        "model whole",
+    ):
         assert words in result.stdout
 
 

@@ -53,7 +53,7 @@ __all__ = ["Files", "Job", "Plan", "Record", "Work", "degrading", "plan", "resto
 
 RECORD_VERSION = 1
 SHOWN = (
-    *("task", "model", "revision", "degrade", "strength", "sampler", "steps", "eta", "seed", "sigma"),
+    *("task", "model", "repo", "revision", "degrade", "strength", "sampler", "steps", "eta", "seed", "sigma"),
     *("alpha_schedule", "beta_schedule"),
 )
 """The keys of a recipe that a record shows."""

@@ -9,6 +9,7 @@ import torch
 from official_irsde import compression, nafnet, random_state, unet
 from official_rddm import official_state as rddm_state
 from official_trainer import Layout, model_state, trainer
+from torch.nn.functional import interpolate
 
 from restorer import Restorer
 from restorer.convert.irsde_presets import PRESETS
@@ -116,7 +117,7 @@ def test_a_converted_model_draws_what_official_code_draws(made, name):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_makes_a_model_that_draws(made, preset):
+def test_a_preset_makes_a_model_that_draws(tmp_path, made, preset):
     model, notes = made(FILES[preset], Wishes(preset=preset))
     said, entry = PRESETS[preset], model.entry
     assert (entry.task, entry.net["arch"], entry.data) == (said.task, said.arch, said.data)
@@ -129,11 +130,12 @@ def test_a_preset_makes_a_model_that_draws(made, preset):
     assert (entry.sample.sampler, entry.sample.steps) == (said.sampler, said.steps)
     assert entry.sample.eta == (0.0 if said.sampler == "irsde-ode" else 1.0)
     assert entry.size.multiple == 1
-    for part in (said.note, said.doubt):
-        assert not part or any(part in note for note in notes)
+    assert not said.doubt or any(said.doubt in note for note in notes)
+    assert entry.prepare == said.prepare and (said.prepare or "restorer") in (tmp_path / "made/README.md").read_text()
     y = torch.rand(1, 3, 9, 13, generator=torch.Generator().manual_seed(0))
     restored = model.restore(y, settings_of(model, steps=3))
-    assert restored.shape == y.shape and restored.isfinite().all() and restored.std() > 0.01
+    scale = 4 if said.task == "upscale" else 1
+    assert restored.shape == (1, 3, 9 * scale, 13 * scale) and restored.isfinite().all() and restored.std() > 0.01
 
 
 def test_the_cards_are_as_official_code_samples(made):
@@ -143,6 +145,25 @@ def test_the_cards_are_as_official_code_samples(made):
     assert (sample.start, sample.begin, sample.eta, sample.sampler) == (None, "picture", 0.0, "irsde-ode")
     entry = made(PAIR, Wishes(preset="goub-derain"))[0].entry
     assert (entry.sample.start, entry.sample.begin, entry.method) == (None, "noise", "goub")
+
+
+def test_what_super_resolution_and_inpainting_are_shown_is_made_by_the_card(made):
+    """As official data loaders make it: small pictures enlarged, or holes painted white where masks that keep are 0."""
+    y = torch.rand(1, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    keep = (torch.rand(1, 1, 5, 6, generator=torch.Generator().manual_seed(1)) > 0.5).float().expand(-1, 3, -1, -1)
+    wanted = {
+        "sr-x4": interpolate(y, scale_factor=4, mode="nearest"),
+        "goub-sr-x4": interpolate(y, scale_factor=4, mode="bicubic"),
+        "inpaint": y * keep + (1 - keep),
+        "goub-inpaint": y * keep + (1 - keep),
+    }
+    assert wanted["goub-sr-x4"].min() < 0 and wanted["goub-sr-x4"].max() > 1  # not clamped
+    for name, shown in wanted.items():
+        model, notes = made(PAIR, Wishes(preset=name, license="MIT"))
+        fed = []
+        model.denoiser.net.register_forward_pre_hook(lambda net, args, fed=fed: fed.append(args[0][:, 3:]))
+        model.restore(y, Settings(steps=1), mask=1 - keep if model.takes_mask else None)
+        assert torch.allclose(fed[0], shown, atol=1e-6) and notes == ()
 
 
 def test_the_card_says_all_that_is_known(made):

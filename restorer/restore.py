@@ -16,6 +16,7 @@ from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
 from restorer.diffusion.process import time_of_noise
 from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
+from restorer.diffusion.sde import first_noise
 from restorer.entry import GENERATE, Entry, Sample, default_model
 from restorer.errors import ImageError, UsageError
 from restorer.images import to_tensor
@@ -362,7 +363,7 @@ def sample(
             times = grid(schedule.T, settings.steps)
             # The card's start is that of the model's own schedule.
             as_is = own.start is None or settings.beta_schedule is not None
-            start = float(schedule.sigma[times[0]]) if as_is else own.start
+            start = first_noise(schedule, settings.sampler or own.sampler, times[0]) if as_is else own.start
             x = y + start * randn_like(y)
         yield State(times[0], x, y)
         states = SAMPLERS[settings.sampler or own.sampler](

@@ -34,6 +34,7 @@ class Preset:
 _UNET, _NAFNET = "irsde_unet", "nafnet"
 _PAIR, _ALONE = ("x-y", "y"), ("x",)
 _SDE = (0.005, 100, "irsde-euler", 100)  # eps, T, sampler of the published numbers, steps
+_BRIDGE = (0.005, 100, "irsde-euler", 99)  # as the official tests draw; the step out of y, before them, asks no net
 _HOLES = "fill:1"  # white, as in the official data; the net is shown no mask
 
 PRESETS: dict[str, Preset] = {
@@ -60,12 +61,8 @@ PRESETS: dict[str, Preset] = {
     "latent-dehaze": Preset(
         *("dehaze", _NAFNET, _PAIR, "irsde", 50, *_SDE, 1024, "NTIRE 2023 HR dehazing"), codec=True
     ),
-    "goub-derain": Preset("derain", _UNET, _PAIR, "goub", 30, 0.005, 100, "posterior", 99, 128, "Rain100H"),
+    "goub-derain": Preset("derain", _UNET, _PAIR, "goub", 30, *_BRIDGE, 128, "Rain100H"),
     # the official tests for super-resolution (tasks/sr/test.py): 4 times, bicubic
-    "goub-sr-x4": Preset(
-        *("upscale", _UNET, _PAIR, "goub", 30, 0.005, 100, "posterior", 99, 128, "DIV2K"), prepare="enlarge-bicubic:4"
-    ),
-    "goub-inpaint": Preset(
-        *("inpaint", _UNET, _PAIR, "goub", 30, 0.005, 100, "posterior", 99, 128, "CelebA-HQ"), prepare=_HOLES
-    ),
+    "goub-sr-x4": Preset(*("upscale", _UNET, _PAIR, "goub", 30, *_BRIDGE, 128, "DIV2K"), prepare="enlarge-bicubic:4"),
+    "goub-inpaint": Preset(*("inpaint", _UNET, _PAIR, "goub", 30, *_BRIDGE, 128, "CelebA-HQ"), prepare=_HOLES),
 }

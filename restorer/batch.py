@@ -58,6 +58,9 @@ SHOWN = (
 )
 """The keys of a recipe that a record shows."""
 
+UNMASKED = "no --mask was given, so its holes are taken to be painted already, as the model wants them."
+"""What is told of a picture whose model fills what a mask marks."""
+
 Step = Callable[[], None]
 Status = Literal["done", "skipped", "other", "failed", "planned"]
 
@@ -67,7 +70,8 @@ class Work:
     """What is done to every picture: ``apply(pixels, after_step)`` does it, ``recipe`` says it, ``steps`` counts it.
 
     Where there are masks or traces, ``apply`` gets (pixels, after_step, mask or None, watch or None); a watch is called
-    as `restorer.restore.Watch` says.
+    as `restorer.restore.Watch` says. ``scale``: how many times as wide and high it makes a picture. ``warnings``:
+    sentences that hold for every picture.
     """
 
     apply: Callable[..., Tensor]
@@ -75,6 +79,8 @@ class Work:
     steps: int = 1
     device: str = "cpu"
     dtype: str = "fp32"
+    scale: int = 1
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,13 @@ def json_score(score: float) -> float | None:
     return round(score, 4) if math.isfinite(score) else None
 
 
-def restoring(restorer: Restorer, settings: Settings, *, masked: bool = False) -> Work:
+def restoring(restorer: Restorer, settings: Settings, *, masked: bool = False, scale: float | None = None) -> Work:
     """The work of ``restore``; seed -1 draws one for the whole run. ``masked``: each picture comes with a mask.
 
-    Raises ``UsageError`` for settings out of range, or when the model's need of a mask is another.
+    ``scale``: how many times pictures are wanted enlarged, None: as the model does. Raises ``UsageError`` for settings
+    out of range, or when the model's scale or its need of a mask is another.
     """
-    restorer.check(masked=masked)
+    restorer.check(masked=masked, scale=scale)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
     settings = restorer.settled(replace(settings, seed=seed))
     return Work(
@@ -130,6 +137,8 @@ def restoring(restorer: Restorer, settings: Settings, *, masked: bool = False) -
         steps=states(settings),
         device=str(restorer.device),
         dtype=dtype_name(restorer.denoiser.dtype),
+        scale=restorer.scale,
+        warnings=(UNMASKED,) if restorer.fills and not masked else (),
     )
 
 
@@ -235,8 +244,15 @@ class _Bench:
             job, standing = self._look(job, recipe)
             if standing:
                 return self._record(job, standing)
+        width, height = (self.work.scale * side for side in picture.size)
+        if width * height > self.files.max_pixels:
+            raise ImageError(
+                f"{job.name}: enlarged {self.work.scale} times it is {width} x {height} pixels, more than the limit of "
+                f"{self.files.max_pixels:,}; raise --max-pixels if there is memory for it, or cut the picture."
+            )
+        job = _warned(job, *(f"{job.name}: {sentence}" for sentence in self.work.warnings))
         marked = None if mask is None else mask.pixels(picture.size, self.files.max_pixels)
-        job, clean = self._truth(job, picture.size)
+        job, clean = self._truth(job, (width, height))
         trace = None if clean is None and self.files.trace == "plot" else self._trace(job, recipe)
         self._prepare(job)
         self._check_trace(job, trace)

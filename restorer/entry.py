@@ -122,7 +122,8 @@ class Entry:
     """Everything needed to run a model, and what is known of it. ``net`` and ``schedule`` are checked when built.
 
     ``codec``: the net between pictures and latents, for a model that restores latents; like ``net``. Its weights are in
-    the same file, their names behind ``codec.``. ``prepare``: what is done to a picture first, a key of PREPARATIONS.
+    the same file, their names behind ``codec.``. ``prepare``: what is done to a picture first, a word of
+    ``prepare.py``.
     """
 
     name: str

@@ -19,10 +19,10 @@ from restorer.device import is_out_of_memory
 from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
 from restorer.diffusion.samplers import GRIDS, SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES, Schedule
-from restorer.entry import Entry, embedded, hash_file, parse_entry, read_entry
+from restorer.entry import GENERATE, Entry, embedded, hash_file, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
 from restorer.nets import CODECS, NETS
-from restorer.prepare import PREPARATIONS
+from restorer.prepare import preparation
 
 CARD = "config.json"
 
@@ -155,7 +155,7 @@ def _build(what: str, key: str, table: Mapping[str, Any], builders: Mapping[str,
 
 
 def check_names(entry: Entry) -> None:
-    """Raises ``UsageError`` when the card uses a word that is in no table."""
+    """Raises ``UsageError`` when the card uses a word that is in no table, or that the rest of it makes nonsense."""
     for kind, name, table in (
         ("output", entry.predict.output, OUTPUTS),
         *(("input", name, INPUTS) for name in entry.predict.input),
@@ -163,10 +163,13 @@ def check_names(entry: Entry) -> None:
         ("clip", entry.predict.clip, CLIPS),
         ("sampler", entry.sample.sampler, SAMPLERS),
         ("times", entry.sample.times, GRIDS),
-        *(("prepare", name, PREPARATIONS) for name in (entry.prepare,) if name is not None),
     ):
         if name not in table:
             raise unknown(kind, name, list(table))
+    if entry.prepare is not None and entry.task == GENERATE:
+        raise UsageError("prepare: a model that draws new pictures is given none to prepare.")
+    if preparation(entry.prepare).scale != 1 and "mask" in entry.predict.input:
+        raise UsageError(f"prepare: {entry.prepare} makes the picture larger than the mask that the net is shown.")
 
 
 def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:

@@ -1,11 +1,100 @@
-"""What is done to a picture before it is restored, where a model was trained on pictures made so."""
+"""What is done to a picture before it is restored, where a model was trained on pictures made so.
+
+A card says it in a word, most with a number behind a colon:
+
+    equalize            its histograms are stretched
+    enlarge-nearest:4   4 times as wide and high, every pixel a square of its colour
+    enlarge-bicubic:4   4 times as wide and high, by cubic interpolation
+    fill:1              what the mask marks becomes white; fill:0.5, mid-grey
+
+[RDDM] Liu et al., CVPR 2024.   [IR-SDE] Luo et al., ICML 2023.   [GOUB] Yue et al., ICML 2024.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
+
+from restorer.errors import UsageError, unknown
+
+LARGEST = 16
+"""The most times as wide and high that a card may ask for; official models go to 4."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a card's ``prepare`` means.
+
+    ``apply``: (y, mask or None) -> what is restored, all (1, 3, H, W), RGB in [0, 1]; cubic interpolation alone goes
+    beyond that beside edges. ``told``: the same for readers. ``scale``: how many times as wide and high the picture
+    becomes. ``fills``: it is a mask that says where.
+    """
+
+    apply: Callable[[Tensor, Tensor | None], Tensor]
+    told: str = ""
+    scale: int = 1
+    fills: bool = False
+
+
+def preparation(word: str | None) -> Preparation:
+    """What a card's ``prepare`` means; None: nothing is done. Raises ``UsageError`` for a word that is none."""
+    if word is None:
+        return Preparation(lambda y, mask: y)
+    name, _, number = word.partition(":")
+    if name not in PREPARATIONS:
+        raise unknown("prepare", name, list(PREPARATIONS))
+    return PREPARATIONS[name](word, number)
+
+
+def _equalizing(word: str, number: str) -> Preparation:
+    if word != "equalize":
+        raise UsageError(f"prepare: equalize takes no number; write equalize, not {word!r}.")
+    return Preparation(lambda y, mask: equalize(y), "the histogram of each channel is equalised")
+
+
+def _enlarging(mode: Literal["nearest", "bicubic"], told: str, word: str, number: str) -> Preparation:
+    if not (number.isascii() and number.isdecimal() and 2 <= int(number) <= LARGEST):
+        raise UsageError(
+            f"prepare: {word!r} does not say how many times to enlarge; write enlarge-{mode}:4, a whole number from 2 "
+            f"to {LARGEST}."
+        )
+    scale = int(number)
+    return Preparation(lambda y, mask: enlarge(y, scale, mode), f"it is enlarged {scale} times by {told}", scale)
+
+
+def _filling(word: str, number: str) -> Preparation:
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f"prepare: {word!r} does not say how bright; write fill:1, from 0 (black) to 1 (white).")
+    told = f"what a mask marks is filled with {value:g}, where 0 is black and 1 white"
+    return Preparation(lambda y, mask: y if mask is None else fill(y, mask, value), told, fills=True)
+
+
+def enlarge(y: Tensor, scale: int, mode: Literal["nearest", "bicubic"]) -> Tensor:
+    """``y`` (N, C, H, W) to (N, C, scale H, scale W): what nets for super-resolution are shown.
+
+    Neither smooths anything first, and what bicubic interpolation makes of edges goes beyond [0, 1], as in the official
+    code of [IR-SDE] and [GOUB].
+    """
+    options = {"align_corners": False} if mode == "bicubic" else {}
+    return interpolate(y, scale_factor=scale, mode=mode, **options)
+
+
+def fill(y: Tensor, mask: Tensor, value: float) -> Tensor:
+    """``y`` with ``value`` where ``mask`` is 1, (N, C, H, W) both; between 0 and 1 a mix, as official formulas have it.
+
+    Official masks of [IR-SDE] and [GOUB] are 1 where the picture is kept; ours where it is not.
+    """
+    return y * (1 - mask) + value * mask
 
 
 def equalize(y: Tensor) -> Tensor:
@@ -31,5 +120,10 @@ def _equalized(channel: Tensor) -> Tensor:
     return table.round().clamp(0, 255).to(torch.uint8)[channel.long()]
 
 
-PREPARATIONS: dict[str, Callable[[Tensor], Tensor]] = {"equalize": equalize}
-"""A card's ``prepare`` -> what it means: (1, 3, H, W), RGB in [0, 1], to the same."""
+PREPARATIONS: dict[str, Callable[[str, str], Preparation]] = {
+    "equalize": _equalizing,
+    "enlarge-nearest": partial(_enlarging, "nearest", "nearest neighbour"),
+    "enlarge-bicubic": partial(_enlarging, "bicubic", "bicubic interpolation"),
+    "fill": _filling,
+}
+"""The name in a card's ``prepare`` -> what it means, made of (the whole word, what stands behind its colon)."""

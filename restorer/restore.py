@@ -16,12 +16,13 @@ from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
 from restorer.diffusion.process import time_of_noise
 from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
+from restorer.diffusion.sde import first_noise
 from restorer.entry import GENERATE, Entry, Sample, default_model
 from restorer.errors import ImageError, UsageError
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
 from restorer.noise import estimate_sigma
-from restorer.prepare import PREPARATIONS
+from restorer.prepare import Preparation, preparation
 from restorer.settings import Settings, adjusted, settle
 
 if TYPE_CHECKING:
@@ -78,10 +79,11 @@ class Restorer:
         alpha_schedule: str | None = None,
         beta_schedule: str | None = None,
     ) -> Image:
-        """Restore a PIL image, numpy array or tensor; the same kind comes back.
+        """Restore a PIL image, numpy array or tensor; the same kind comes back, ``scale`` times as wide and high.
 
         ``steps``: net calls, 1 to the schedule's length; ``eta``: fresh noise, 0 to 1; both default to the card's.
-        ``mask``: an image of the same size for models that take one, white where marked.
+        ``mask``: an image of the same size for models that take one, white where marked. A model that fills what is
+        marked before it begins (``fills``) takes a picture without a mask as filled already.
         ``sigma``: the image's noise in 8-bit levels, for models that begin at it, by default guessed.
         ``sampler``: a key of ``restorer.diffusion.samplers.SAMPLERS``, by default the card's. ``alpha_schedule``,
         ``beta_schedule``: other tables than the model's, MODE or MODE:POWER, as "decreased:0.3".
@@ -125,18 +127,38 @@ class Restorer:
 
     @property
     def takes_mask(self) -> bool:
-        """Whether the net is shown a mask beside the picture."""
-        return "mask" in self.entry.predict.input
+        """Whether a mask has a use: the net is shown it beside the picture, or what it marks is filled first."""
+        return "mask" in self.entry.predict.input or self.fills
 
-    def check(self, *, masked: bool) -> None:
-        """Raise ``UsageError`` for a model that restores no picture, or whose need of a mask is not what there is."""
+    @property
+    def fills(self) -> bool:
+        """Whether what a mask marks is filled before the model begins; without a mask it must be so already."""
+        return self._preparation.fills
+
+    @property
+    def scale(self) -> int:
+        """How many times as wide and high as its input a restored picture is."""
+        return self._preparation.scale
+
+    @property
+    def _preparation(self) -> Preparation:
+        return preparation(self.entry.prepare)
+
+    def check(self, *, masked: bool, scale: float | None = None) -> None:
+        """Raise ``UsageError`` for a model that restores no picture, or whose need of a mask is not what there is.
+
+        ``scale``: how many times the user wants pictures enlarged, None: as the model does.
+        """
         name = self.entry.name
         if self.entry.task == GENERATE:
             raise UsageError(f"Model {name!r} draws new pictures, from no input; use restorer generate.")
         if masked and not self.takes_mask:
-            raise UsageError(f"Model {name!r} takes no mask; leave out --mask, or use a model that is shown one.")
-        if self.takes_mask and not masked:
+            raise UsageError(f"Model {name!r} takes no mask; leave out --mask, or use a model that takes one.")
+        if "mask" in self.entry.predict.input and not masked:
             raise UsageError(f"Model {name!r} needs a mask, white where the picture is damaged: --mask FILE or FOLDER.")
+        if scale not in (None, self.scale):
+            own = f"enlarges {self.scale} times" if self.scale > 1 else "keeps the size of a picture (scale 1)"
+            raise UsageError(f"Model {name!r} {own}, not {scale:g}; leave out --scale, or use another --model.")
 
     def generate(
         self,
@@ -222,17 +244,18 @@ class Restorer:
     ) -> Tensor:
         """The clean picture of ``y``, both float32 (1, 3, H, W), RGB in [0, 1], on the CPU; ``mask`` is like ``y``.
 
-        ``progress`` is called after every step, ``watch`` before the first too; neither changes a bit of the picture.
-        Raises ``ImageError`` for a picture too small, a mask of another size, or when no finite picture comes out even
-        in full precision; ``UsageError`` as ``settled`` and ``check`` do.
+        It is ``scale`` times as wide and high as ``y``. What a mask leaves unmarked is not pasted back. ``progress`` is
+        called after every step, ``watch`` before the first too; neither changes a bit of the picture. Raises
+        ``ImageError`` for a picture too small, a mask of another size, or when no finite picture comes out even in full
+        precision; ``UsageError`` as ``settled`` and ``check`` do.
         """
         self.check(masked=mask is not None)
         if settings.path is not None:
             raise UsageError("A path is for new pictures, see generate; a restoration goes by the model's times.")
         settings = self.settled(settings)
         height, width = y.shape[-2:]
-        if min(height, width) < self.entry.size.minimum:
-            least = self.entry.size.minimum
+        least = -(-self.entry.size.minimum // self.scale)
+        if min(height, width) < least:
             name = self.entry.name
             raise ImageError(
                 f"{width}x{height} pixels is too small; {name} needs {least} on each side. Use a larger copy."
@@ -243,8 +266,10 @@ class Restorer:
         settings = self._with_sigma(y, settings)
         # Upstream, too, a mask is three channels; they are equal there, because it is grey.
         mask = None if mask is None else mask.mean(dim=1, keepdim=True).expand_as(y)
-        if self.entry.prepare:
-            y = PREPARATIONS[self.entry.prepare](y)
+        y = self._preparation.apply(y, mask)
+        height, width = y.shape[-2:]
+        # A mask that was only for filling is not for the net.
+        mask = mask if "mask" in self.entry.predict.input else None
         padded, mask = (None if v is None else pad(v, self.entry.size.multiple) for v in (y, mask))
         inner = (..., slice(height), slice(width))
         seen = watch and (lambda done, x, x0: watch(done, x[inner], x0[inner]))
@@ -341,7 +366,7 @@ def sample(
             times = grid(schedule.T, settings.steps)
             # The card's start is that of the model's own schedule.
             as_is = own.start is None or settings.beta_schedule is not None
-            start = float(schedule.sigma[times[0]]) if as_is else own.start
+            start = first_noise(schedule, settings.sampler or own.sampler, times[0]) if as_is else own.start
             x = y + start * randn_like(y)
         yield State(times[0], x, y)
         states = SAMPLERS[settings.sampler or own.sampler](

@@ -12,7 +12,8 @@ NET = {"arch": "plain_unet", "widths": [8, 12], "depths": [1, 1]}
 MULTIPLE = 4
 
 
-ONLY_ETA = {"rddm-ancestral": 1.0} | dict.fromkeys(("ode", "irsde-ode", "optimal", "ode-1", "ode-2", "ode-3"), 0.0)
+STILL = ("ode", "irsde-ode", "irsde-mean-ode", "optimal", "ode-1", "ode-2", "ode-3")
+ONLY_ETA = {"rddm-ancestral": 1.0} | dict.fromkeys(STILL, 0.0)
 """Samplers that take one eta only."""
 
 

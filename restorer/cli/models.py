@@ -99,6 +99,7 @@ def _facts(entry: Entry, folder: Path) -> list[tuple[str, str]]:
         ("steps", str(sample.steps)),
         ("eta", f"{sample.eta:g}"),
         ("size", f"any from {size.minimum} x {size.minimum} pixels, padded to multiples of {size.multiple}"),
+        *([("prepare", entry.prepare)] if entry.prepare else []),
         ("trained on", f"crops of {size.trained} pixels" if size.trained else "crops of unknown size"),
         ("licence", entry.license),
         ("source", entry.source),

@@ -131,7 +131,18 @@ Mask = Annotated[
     typer.Option(
         "--mask",
         metavar="PATH",
-        help="Mask file, or folder of masks with the pictures' names; white is marked. For models that are shown one.",
+        help="Mask file, or folder of masks with the pictures' names; white is what to repaint, or what is damaged. "
+        "For models that take one.",
+        show_default=False,
+        rich_help_panel=RESTORATION,
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        "--scale",
+        min=1,
+        help="Enlargement. A model enlarges as it was trained to, and refuses any other.  [default: the model's]",
         show_default=False,
         rich_help_panel=RESTORATION,
     ),

@@ -31,7 +31,10 @@ HELP: dict[str, str] = {
 """Task -> what its own command says of itself. The other tasks are reached with ``restore --task``."""
 
 MASKED = ("deshadow", "inpaint")
-"""Tasks whose models may be shown a mask."""
+"""Tasks whose models may take a mask."""
+
+ENLARGING = ("upscale",)
+"""Tasks whose models may enlarge."""
 
 EXAMPLES = """\
   restorer {command} photo.jpg                   photo_{participle}.jpg, beside it
@@ -59,6 +62,7 @@ def _restore(
     task: o.Task = None,
     model: o.Model = None,
     mask: o.Mask = None,
+    scale: o.Scale = None,
     steps: o.Steps = None,
     eta: o.Eta = None,
     sampler: o.Sampler = None,
@@ -96,7 +100,7 @@ def _restore(
     settings = Settings(steps, eta, seed, sigma=sigma, sampler=sampler, **schedules)
 
     def begin() -> "Work":
-        work = restoring(_load(model, task, device, dtype), settings, masked=mask is not None)
+        work = restoring(_load(model, task, device, dtype), settings, masked=mask is not None, scale=scale)
         out.note(_told(work, settings), level=0 if dry_run else 1)
         return work
 
@@ -152,6 +156,7 @@ def _alias(task: str) -> Callable[..., None]:
     """A task's own command, with the options that its models may use."""
     unused = {} if task in MASKED else {"mask": None}
     unused |= {} if task in NOISY else {"sigma": None}
+    unused |= {} if task in ENLARGING else {"scale": None}
     return fixed(_restore, participle=TASKS[task], task=task, **unused)
 
 

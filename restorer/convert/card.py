@@ -8,6 +8,7 @@ from pathlib import Path
 
 from restorer.entry import GENERATE, Entry
 from restorer.images.atomic import write_bytes
+from restorer.prepare import preparation
 
 README = "README.md"
 MARK = "<!-- Written by `restorer models convert`, which writes it anew; without this line it stays as it is. -->"
@@ -37,6 +38,7 @@ def write_readme(folder: Path, entry: Entry, notes: Sequence[str] = ()) -> bool:
 def readme(entry: Entry, notes: Sequence[str] = ()) -> str:
     """The text of the card: YAML for the Hub, then what the model is, whose, how it is used, and what to know."""
     command = f"restorer {'generate' if entry.task == GENERATE else 'restore photo.jpg'} -m FOLDER"
+    command += " --mask mask.png" if preparation(entry.prepare).fills or "mask" in entry.predict.input else ""
     rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(entry))
     known = [*notes, *([NO_LICENCE] if entry.license == UNKNOWN else [])]
     closing = "\n".join(f"* {sentence}" for sentence in dict.fromkeys(known))
@@ -92,7 +94,8 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         ("sampling", f"`{own.sampler}`, {own.steps} steps, eta {own.eta:g}, times `{own.times}`{start}"),
         ("sizes", f"sides of at least {entry.size.minimum}, padded to multiples of {entry.size.multiple}{trained}"),
     ]
-    return rows + ([("before", f"`{entry.prepare}`, by restorer")] if entry.prepare else [])
+    before = f"`{entry.prepare}`, by restorer: {preparation(entry.prepare).told}"
+    return rows + ([("before", before)] if entry.prepare else [])
 
 
 HUB_LICENCES = (

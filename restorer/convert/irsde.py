@@ -69,7 +69,7 @@ def convert(file: Path, wishes: Wishes) -> Converted:
     codec, latents = _with_codec(file, wishes, preset, options, net)
     said, notes = _settings(file, wishes, preset)
     entry = _entry(file, wishes, preset, said, options, shown, net, codec)
-    closing = [preset.note] if preset and preset.note else []
+    closing = []
     if preset and preset.doubt:
         closing.append(
             f"The preset {wishes.preset} has {preset.doubt} from official settings; not confirmed by authors."
@@ -251,4 +251,5 @@ def _entry(
         source=f"official {kind} checkpoint {file.name} (sha256 {hash_file(file)}){beside}, converted{which}",
         data=preset.data if preset else "unknown",
         codec=codec,
+        prepare=preset.prepare if preset else None,
     )

@@ -38,7 +38,7 @@ _EQUALISED = (
     "The histogram of each channel of the input is equalised first (cv2.equalizeHist), as official low-light code "
     'does; a model that was trained without needs "prepare" taken out of its config.json.'
 )
-_HOLE = "The hole of an input picture must be mid-grey (128 of 255), as in the official data."
+_HOLE = "fill:0.5"  # mid-grey, as in the official data; the nets are shown no mask
 
 # Sources, in the official repository: E<n> is experiments/<n>_*/src/residual_denoising_diffusion_pytorch.py, T<n> its
 # train.py, X<n> its test.py. Restoration nets other than experiment 2's have no code there: they are said to be
@@ -72,7 +72,8 @@ PRESETS: dict[str, Preset] = {
     # T4:53-109, E4:656 (schedule), E4:862-876 (input, time), datasets/inpaint/dataset.py:55-62 (hole)
     "inpaint": Preset(
         *("inpaint", "res_eps", ("x",), "shift_sigma", "rddm", 10, 64, "CelebA-HQ 64x64"),
-        *(1.0, _GENERATION, _TWO, _HOLE),
+        *(1.0, _GENERATION, _TWO),
+        prepare=_HOLE,
     ),
     # T5:49-105, E5:656 (schedule), E5:873-875 (time)
     "translate": Preset(

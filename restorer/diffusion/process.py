@@ -56,7 +56,8 @@ def drift(schedule: Schedule, t: int | Tensor, s: int | Tensor) -> Drift:
     """[IR-SDE] theta dt, and 2 lambda^2 theta dt, of the time from s to t; with official schedules the official ones.
 
     Only the tables are known, not the process between them, so theta is taken to be constant from s to t; where nothing
-    decays (RDDM) it is 0, and what is left are the differences of shift and sigma^2.
+    decays (RDDM) it is 0, and what is left are the differences of shift and sigma^2. Single steps of a bridge are the
+    official ones, see ``Steps``.
     """
     kept = schedule.decay[t] / schedule.decay[s]
     rate = -kept.log()
@@ -65,7 +66,12 @@ def drift(schedule: Schedule, t: int | Tensor, s: int | Tensor) -> Drift:
     safe = torch.where(still, 1.0, rate)
     to_y = (schedule.shift[t] - schedule.shift[s]) * torch.where(still, 1.0, safe / torch.expm1(safe))
     spread = added * torch.where(still, 1.0, -2 * safe / torch.expm1(-2 * safe))
-    return Drift(to_y, rate, spread.clamp(min=0))
+    move = Drift(to_y, rate, spread.clamp(min=0))
+    if schedule.steps is None:
+        return move
+    official, single = schedule.steps, torch.as_tensor(t - s) == 1
+    given = Drift(official.rate[t] * (1 - schedule.shift[t]), official.rate[t], official.spread[t])
+    return Drift(*(torch.where(single, one, other) for one, other in zip(given, move, strict=True)))
 
 
 def euler_eps(schedule: Schedule, x: Tensor, y: Tensor, eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

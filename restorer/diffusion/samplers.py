@@ -21,7 +21,7 @@ from torch import Tensor
 
 from restorer.diffusion.process import ddim_std, rddm_std
 from restorer.diffusion.schedule import Schedule
-from restorer.diffusion.sde import euler, irsde_euler, irsde_ode, ode, optimal, posterior
+from restorer.diffusion.sde import euler, irsde_euler, irsde_mean_ode, irsde_ode, ode, optimal, posterior
 from restorer.diffusion.solvers import ode_1, ode_2, ode_3, sde_1, sde_2
 from restorer.diffusion.steps import Predict, RandnLike, State, march, rebuild_step, step, x0_step
 
@@ -230,6 +230,7 @@ SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
     "ode": ode,
     "irsde-euler": irsde_euler,
     "irsde-ode": irsde_ode,
+    "irsde-mean-ode": irsde_mean_ode,
     "posterior": posterior,
     "optimal": optimal,
     "ode-1": ode_1,

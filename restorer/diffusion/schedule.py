@@ -17,10 +17,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Steps(NamedTuple):
+    """What official code takes for the drift of a bridge in an Euler step from t to t - 1; tables as a schedule's.
+
+    ``rate`` is how fast x is drawn to y, ``spread`` the variance of the noise, both as they are at t, times the time of
+    the step; near y they are far from constant over it. ``first``: std of the noise in the step out of y, before T.
+    """
+
+    rate: Tensor
+    spread: Tensor
+    first: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +43,7 @@ class Schedule:
     ``shift`` and ``sigma`` say where x_t lies, ``decay`` how it got there: a step from s to t keeps decay_t / decay_s
     of how far x_s is from its mean. None is 1 - shift, which is so where y is held (DDPM, IR-SDE); RDDM holds the
     residual and its decay is 1 throughout. What x_t is does not depend on it, what a step back may draw does.
+    ``steps``: where official Euler steps are not what these tables say of them, those of a bridge; else None.
 
     Raises ValueError when the tables cannot be a schedule: different lengths, not 0 at the clean picture, a shift that
     falls, noise below 0.
@@ -38,6 +52,7 @@ class Schedule:
     shift: Tensor
     sigma: Tensor
     decay: Tensor | None = None
+    steps: Steps | None = None
 
     def __post_init__(self) -> None:
         if self.decay is None:
@@ -183,7 +198,13 @@ def goub_schedule(
     past, ahead = (_level(max_sigma) ** 2 * (1 - torch.exp(-2 * time)) for time in (bar, bar[-1] - bar))
     left = torch.exp(-bar) * (slack + ahead) / (slack + past[-1])
     sigma = (past * ahead / past[-1]).sqrt()
-    return Schedule(shift=1 - left[:-1], sigma=sigma[:-1])
+    bridge = Schedule(shift=1 - left[:-1], sigma=sigma[:-1])
+    # theta dt and 2 lambda^2 theta dt, and the pull of Doob's h-transform, which grows without bound towards T. Index 0
+    # is never stepped from; its theta is not in ``bar``.
+    theta = torch.cat([bar[:1], bar.diff()])
+    spread = 2 * _level(max_sigma) ** 2 * theta
+    rate = theta + spread * torch.exp(2 * (bar - bar[-1])) / (slack + ahead)
+    return replace(bridge, steps=Steps(rate[:-1], spread[:-1], float(spread[-1]) ** 0.5))
 
 
 def _theta_bar(T: int, theta: str, eps: float) -> Tensor:

@@ -80,6 +80,35 @@ def irsde_ode(
     return _euler(predict, schedule, x, times, eta, randn_like, to_clean=False)
 
 
+def irsde_mean_ode(
+    predict: Predict,
+    schedule: Schedule,
+    x: Tensor,
+    times: Sequence[int],
+    *,
+    eta: float = 0.0,
+    randn_like: RandnLike = torch.randn_like,
+) -> Iterator[State]:
+    """[GOUB] Mean-ODE as released (``reverse_mean_ode``): ``irsde_euler``, of which the noise is left out.
+
+    Not the probability flow ODE, which has half of its pull. Raises ValueError for an eta other than 0.
+    """
+    _check_still("irsde-mean-ode", eta)
+    return _euler(predict, schedule, x, times, 1.0, torch.zeros_like, to_clean=False)
+
+
+def first_noise(schedule: Schedule, sampler: str, t: int) -> float:
+    """Std of the noise beside y that the sampler of that name starts with at ``t``: the schedule's there.
+
+    Official Euler steps on a bridge leave y itself one step before T, with noise of their own or, in [GOUB] Mean-ODE,
+    with none.
+    """
+    own = float(schedule.sigma[t])
+    if schedule.steps is None or t != schedule.T:
+        return own
+    return {"irsde-euler": schedule.steps.first, "irsde-mean-ode": 0.0}.get(sampler, own)
+
+
 def posterior(
     predict: Predict,
     schedule: Schedule,
@@ -105,7 +134,9 @@ def optimal(
     eta: float = 0.0,
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
-    """Goes to the most likely x_s each time: the posterior's mean, with no noise. [IR-SDE], [GOUB] Mean-ODE.
+    """Goes to the most likely x_s each time: the posterior's mean, with no noise. [IR-SDE]
+
+    Officially ``optimal_reverse``, of the true x0. [GOUB] Mean-ODE is ``irsde_mean_ode``.
 
     Raises ValueError for an eta other than 0.
     """

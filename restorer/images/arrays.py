@@ -10,6 +10,7 @@ from torch import Tensor
 
 from restorer.errors import ImageError
 from restorer.images.picture import from_levels, resize_alpha, to_levels
+from restorer.images.sized import at_size
 
 Kind = TypeVar("Kind", Image.Image, np.ndarray, Tensor)
 
@@ -58,7 +59,8 @@ def _from_pil(image: Image.Image) -> tuple[Tensor, Callable[[Tensor], Image.Imag
 
     def back(result: Tensor) -> Image.Image:
         out = Image.fromarray(restore(result))
-        out.info = dict(info)
+        told = {key: info.get(key) for key in ("exif", "xmp", "dpi")}
+        out.info = info | {k: v for k, v in at_size(image.size, out.size, **told).items() if v is not None}
         return out
 
     return pixels, back

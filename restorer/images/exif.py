@@ -21,6 +21,13 @@ _DESCRIPTIVE = (
     *(40091, 40092, 40093, 40094, 40095),  # Windows: title, comment, author, keywords, subject
     *_DIRECTORIES,
 )
+
+# Tags that tell how large the picture is, in width and in height, in the first directory and in that of EXIF; and those
+# that tell its pixels in an inch, or in a unit of the camera's sensor.
+_SIDES = (0x0100, 0xA002), (0x0101, 0xA003)
+_PER_UNIT = (0x011A, 0xA20E), (0x011B, 0xA20F)
+_LONG, _RATIONAL = 4, 5
+
 _FAULTS = (SyntaxError, ValueError, TypeError, KeyError, OSError, EOFError, struct.error, Warning)
 
 
@@ -51,6 +58,35 @@ def take_orientation(exif: bytes | None) -> tuple[bytes | None, int | None]:
     except (KeyError, struct.error):
         return None, None
     return PREFIX + bytes(body), value if value in range(1, 9) else None
+
+
+def resized(exif: bytes, size: tuple[int, int], ratio: tuple[float, float]) -> bytes:
+    """The block with the sizes in it made ``size`` (width, height), and resolutions ``ratio`` (x, y) times as much.
+
+    A block that cannot be parsed is left as it is.
+    """
+    body = bytearray(exif.removeprefix(PREFIX))
+    sizes = {tag: side for tags, side in zip(_SIDES, size, strict=True) for tag in tags}
+    ratios = {tag: times for tags, times in zip(_PER_UNIT, ratio, strict=True) for tag in tags}
+    told = set()  # both resolutions may stand in one place
+    try:
+        order = {b"II": "<", b"MM": ">"}[bytes(body[:2])]
+        directories = [struct.unpack_from(order + "I", body, 4)[0]]
+        for start in directories:
+            count = struct.unpack_from(order + "H", body, start)[0]
+            for at in range(start + 2, start + 2 + 12 * count, 12):
+                tag, kind, number, value = struct.unpack_from(order + "HHII", body, at)
+                if tag == _DIRECTORIES[0] and len(directories) == 1:
+                    directories.append(value)
+                elif tag in sizes and number == 1:
+                    struct.pack_into(order + "HHII", body, at, tag, _LONG, 1, sizes[tag])
+                elif tag in ratios and kind == _RATIONAL and value not in told:
+                    upper = round(struct.unpack_from(order + "I", body, value)[0] * ratios[tag])
+                    struct.pack_into(order + "I", body, value, upper)
+                    told.add(value)
+    except (KeyError, struct.error):
+        return exif
+    return PREFIX + bytes(body)
 
 
 def upright(samples: np.ndarray, orientation: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from restorer.errors import ImageError
+from restorer.images.sized import at_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +50,14 @@ class Picture:
         return self.pixels.shape[3], self.pixels.shape[2]
 
     def restored(self, pixels: Tensor) -> "Picture":
-        """The same picture with other pixels, (1, 3, H, W) in [0, 1] on any device; alpha is resized with them."""
+        """The same picture with other pixels, (1, 3, H, W) in [0, 1] on any device.
+
+        At another size alpha is resized with them, and what is told of the size and of dots an inch becomes what it is.
+        """
         pixels = pixels.detach().to("cpu", torch.float32)
-        return replace(self, pixels=pixels, alpha=resize_alpha(self.alpha, tuple(pixels.shape[-2:])))
+        height, width = pixels.shape[-2:]
+        told = at_size(self.size, (width, height), exif=self.exif, xmp=self.xmp, dpi=self.dpi)
+        return replace(self, pixels=pixels, alpha=resize_alpha(self.alpha, (height, width)), **told)
 
 
 def resize_alpha(alpha: Tensor | None, size: tuple[int, int]) -> Tensor | None:

@@ -23,6 +23,9 @@ _OURS = re.compile(
 _ORIENTATION = re.compile(
     rb"""\s+tiff:Orientation\s*=\s*["'](\d)["']|<tiff:Orientation\s*>\s*(\d)\s*</tiff:Orientation\s*>"""
 )
+_SIDES = {b"tiff:ImageWidth": 0, b"exif:PixelXDimension": 0, b"tiff:ImageLength": 1, b"exif:PixelYDimension": 1}
+_PER_UNIT = {b"tiff:XResolution": 0, b"tiff:YResolution": 1}
+_SIZED = re.compile(rb"""(?<!/)\b(%s)(\s*=\s*["']|\s*>\s*)(\d{1,10})\b""" % b"|".join([*_SIDES, *_PER_UNIT]))
 _END = re.compile(rb"</([\w.-]+:)?RDF\s*>")
 
 
@@ -57,6 +60,17 @@ def take_orientation(packet: bytes | None) -> tuple[bytes | None, int | None]:
         return packet, None
     value = int(match[1] or match[2])
     return _ORIENTATION.sub(b"", packet), value if value in range(1, 9) else None
+
+
+def resized(packet: bytes, size: tuple[int, int], ratio: tuple[float, float]) -> bytes:
+    """The packet with the sizes in it made ``size`` (width, height), and resolutions ``ratio`` (x, y) times as much."""
+
+    def told(match: re.Match[bytes]) -> bytes:
+        name, before, number = match.groups()
+        value = size[_SIDES[name]] if name in _SIDES else round(int(number) * ratio[_PER_UNIT[name]])
+        return name + before + str(value).encode()
+
+    return _SIZED.sub(told, packet)
 
 
 def without_padding(packet: bytes) -> bytes:

@@ -21,6 +21,7 @@ FIELDS = {
     "status": str,
     "task": str,
     "model": str,
+    "sampler": str,
     "steps": int,
     "eta": float,
     "seed": int,
@@ -407,6 +408,64 @@ def test_a_mask_is_turned_upright_like_its_picture(here, draw, cli, masked):
     turned[0x0112] = 6
     draw("a.jpg", size=(12, 10), exif=turned), draw("mask.png", size=(10, 12))
     assert cli("restore", "a.jpg", "--mask", "mask.png", *masked, model=False).exit_code == 0
+
+
+# ------------------------------------------------------------------------------------------------ larger, and filled
+
+
+def model_that(here, prepare, task):
+    toy_model(here / "m", task=task, prepare=prepare)
+    return ["-m", "m", "-d", "cpu", "--dtype", "fp32", "-y"]
+
+
+def test_upscale_writes_a_larger_picture(here, draw, cli):
+    model = model_that(here, "enlarge-nearest:4", "upscale")
+    draw("in/a.png", size=(9, 7), mode="RGBA"), draw("gt/a.png", size=(36, 28)), draw("small/a.png", size=(9, 7))
+    result = cli("upscale", "in", *model, "--scale", 4, "--gt", "gt", "--trace", "gif", "--json", model=False)
+    line = json_lines(result)[0]
+    assert (line["status"], line["size"], line["warnings"]) == ("done", [36, 28], []) and line["psnr"] > 0
+    with Image.open("in_upscaled/a.png") as made, Image.open("in_upscaled/a.gif") as trace:
+        assert (made.size, made.mode, trace.size) == ((36, 28), "RGBA", (36, 28))
+    result = cli("upscale", "in", *model, "--trace", "plot", "--gt", "gt", "-o", "plot", model=False)
+    assert result.exit_code == 0 and names("plot") == ["a.png", "a_trace.png"]
+    line = json_lines(cli("upscale", "in", *model, "--gt", "small", "-o", "o", "--json", model=False))[0]
+    assert "of 9x7 pixels, the picture has 36x28" in line["warnings"][0] and "psnr" not in line
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["--scale", "2"], 2, "'toy' enlarges 4 times, not 2"),
+        (["--max-pixels", "1007"], 1, "a.png: enlarged 4 times it is 36 x 28 pixels, more than the limit of 1,007"),
+        (["--max-pixels", "1008"], 0, ""),
+    ],
+)
+def test_enlargement_has_its_limits(here, draw, cli, words, code, sentence):
+    draw("a.png", size=(9, 7))
+    result = cli("upscale", "a.png", *model_that(here, "enlarge-bicubic:4", "upscale"), *words, model=False)
+    assert result.exit_code == code and sentence in result.stderr
+    assert Path("a_upscaled.png").exists() == (code == 0)
+
+
+def test_a_scale_is_refused_by_a_model_that_has_none(here, draw, cli):
+    draw("a.png")
+    assert "keeps the size of a picture" in cli("restore", "a.png", "--scale", "2").stderr
+    assert "No such option" in cli("derain", "a.png", "--scale", "2").stderr
+
+
+def test_inpaint_fills_what_is_marked_and_says_when_nothing_is(here, draw, cli):
+    model = model_that(here, "fill:1", "inpaint")
+    draw("a.png")
+    Image.new("L", (12, 10), 255).save("all.png"), Image.new("RGB", (12, 10), "white").save("white.png")
+    line = json_lines(cli("inpaint", "a.png", *model, "--mask", "all.png", "--json", model=False))[0]
+    assert (line["status"], line["warnings"]) == ("done", [])
+    result = cli("inpaint", "white.png", "a.png", *model, "-o", "unmarked", "--json", model=False)
+    assert result.exit_code == 0
+    for told in json_lines(result)[:2]:
+        [warning] = told["warnings"]
+        assert warning.startswith(f"{told['input']}: no --mask was given") and "painted already" in warning
+    filled, painted = (images.read(Path(name)).pixels for name in ("a_inpainted.png", "unmarked/white.png"))
+    assert filled.equal(painted) and not filled.equal(images.read(Path("unmarked/a.png")).pixels)
 
 
 # ------------------------------------------------------------------------------------------------ degrade

@@ -9,6 +9,7 @@ import torch
 from official_irsde import compression, nafnet, random_state, unet
 from official_rddm import official_state as rddm_state
 from official_trainer import Layout, model_state, trainer
+from torch.nn.functional import interpolate
 
 from restorer import Restorer
 from restorer.convert.irsde_presets import PRESETS
@@ -85,6 +86,17 @@ def official_picture(preset, net, y, seed, codec=None):
     level, alpha, sigma, u = official_tables(preset.max_sigma, preset.eps, preset.length)
     rng = torch.Generator().manual_seed(seed)
     mu, hidden = codec.encode(y) if codec else (y, None)
+    if preset.kind == "goub":
+        # From y itself, out of which the first step draws noise alone; then there is a pull that ends there.
+        x = y + level * (2 * u[preset.length]) ** 0.5 * torch.randn(mu.shape, generator=rng)
+        for t in range(preset.length - 1, 0, -1):
+            ahead = 1 - (alpha[-1] / alpha[t]) ** 2
+            spread = 2 * level**2 * u[t]
+            noise = sigma[t] * (ahead / (1 - alpha[-1] ** 2)) ** 0.5
+            said = net(torch.cat([x - mu, mu], dim=1), torch.tensor([float(t)]))
+            pull = u[t] + 2 * u[t] * (alpha[-1] / alpha[t]) ** 2 / ahead
+            x = x + pull * (x - mu) - spread / noise * said - spread**0.5 * torch.randn(mu.shape, generator=rng)
+        return x
     if preset.kind == "denoising-sde":
         x = mu
         for t in range(21, 0, -1):
@@ -98,12 +110,12 @@ def official_picture(preset, net, y, seed, codec=None):
     return codec.decode(x, hidden) if codec else x
 
 
-@pytest.mark.parametrize("name", ["derain-h100", "denoise", "latent-dehaze"])
+@pytest.mark.parametrize("name", ["derain-h100", "denoise", "latent-dehaze", "goub-derain"])
 def test_a_converted_model_draws_what_official_code_draws(made, name):
     preset = PRESETS[name]
-    if preset.kind == "irsde":  # as the preset has it, but shorter
-        preset = replace(preset, length=25)
-    model, _ = made(FILES[name], Wishes(preset=name, length=preset.length, steps=preset.length))
+    if preset.kind != "denoising-sde":  # as the preset has it, but shorter
+        preset = replace(preset, length=25, steps=preset.steps - 75)
+    model, _ = made(FILES[name], Wishes(preset=name, length=preset.length, steps=preset.steps))
     y = 0.2 + 0.6 * torch.rand(1, 3, 11, 14, generator=torch.Generator().manual_seed(0))
     net = model.denoiser.net
     wanted = official_picture(preset, net, y, 7, model.denoiser.codec)
@@ -116,7 +128,7 @@ def test_a_converted_model_draws_what_official_code_draws(made, name):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_makes_a_model_that_draws(made, preset):
+def test_a_preset_makes_a_model_that_draws(tmp_path, made, preset):
     model, notes = made(FILES[preset], Wishes(preset=preset))
     said, entry = PRESETS[preset], model.entry
     assert (entry.task, entry.net["arch"], entry.data) == (said.task, said.arch, said.data)
@@ -129,11 +141,12 @@ def test_a_preset_makes_a_model_that_draws(made, preset):
     assert (entry.sample.sampler, entry.sample.steps) == (said.sampler, said.steps)
     assert entry.sample.eta == (0.0 if said.sampler == "irsde-ode" else 1.0)
     assert entry.size.multiple == 1
-    for part in (said.note, said.doubt):
-        assert not part or any(part in note for note in notes)
+    assert not said.doubt or any(said.doubt in note for note in notes)
+    assert entry.prepare == said.prepare and (said.prepare or "restorer") in (tmp_path / "made/README.md").read_text()
     y = torch.rand(1, 3, 9, 13, generator=torch.Generator().manual_seed(0))
     restored = model.restore(y, settings_of(model, steps=3))
-    assert restored.shape == y.shape and restored.isfinite().all() and restored.std() > 0.01
+    scale = 4 if said.task == "upscale" else 1
+    assert restored.shape == (1, 3, 9 * scale, 13 * scale) and restored.isfinite().all() and restored.std() > 0.01
 
 
 def test_the_cards_are_as_official_code_samples(made):
@@ -143,6 +156,25 @@ def test_the_cards_are_as_official_code_samples(made):
     assert (sample.start, sample.begin, sample.eta, sample.sampler) == (None, "picture", 0.0, "irsde-ode")
     entry = made(PAIR, Wishes(preset="goub-derain"))[0].entry
     assert (entry.sample.start, entry.sample.begin, entry.method) == (None, "noise", "goub")
+
+
+def test_what_super_resolution_and_inpainting_are_shown_is_made_by_the_card(made):
+    """As official data loaders make it: small pictures enlarged, or holes painted white where masks that keep are 0."""
+    y = torch.rand(1, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    keep = (torch.rand(1, 1, 5, 6, generator=torch.Generator().manual_seed(1)) > 0.5).float().expand(-1, 3, -1, -1)
+    wanted = {
+        "sr-x4": interpolate(y, scale_factor=4, mode="nearest"),
+        "goub-sr-x4": interpolate(y, scale_factor=4, mode="bicubic"),
+        "inpaint": y * keep + (1 - keep),
+        "goub-inpaint": y * keep + (1 - keep),
+    }
+    assert wanted["goub-sr-x4"].min() < 0 and wanted["goub-sr-x4"].max() > 1  # not clamped
+    for name, shown in wanted.items():
+        model, notes = made(PAIR, Wishes(preset=name, license="MIT"))
+        fed = []
+        model.denoiser.net.register_forward_pre_hook(lambda net, args, fed=fed: fed.append(args[0][:, 3:]))
+        model.restore(y, Settings(steps=1), mask=1 - keep if model.takes_mask else None)
+        assert torch.allclose(fed[0], shown, atol=1e-6) and notes == ()
 
 
 def test_the_card_says_all_that_is_known(made):

@@ -1,13 +1,14 @@
 """IR-SDE's schedules, losses and official samplers, against values of the official code, and against theory."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
 
 from restorer.diffusion.losses import check_objective, matching_loss, noise_loss
-from restorer.diffusion.predict import Denoiser, Point, from_euler_eps
+from restorer.diffusion.predict import Denoiser, Point, Prediction, from_euler_eps
 from restorer.diffusion.process import (
     ddim_std,
     drift,
@@ -19,6 +20,7 @@ from restorer.diffusion.process import (
 )
 from restorer.diffusion.samplers import SAMPLERS
 from restorer.diffusion.schedule import (
+    Schedule,
     denoising_schedule,
     diffuse,
     goub_schedule,
@@ -26,6 +28,7 @@ from restorer.diffusion.schedule import (
     rddm_schedule,
     vp_schedule,
 )
+from restorer.diffusion.sde import first_noise
 
 # theta, t, alpha_t = 1 - shift, sigma_t / lambda, theta_t dt: official tables in float32, T = 100, eps = 0.005
 TABLE = [
@@ -226,6 +229,68 @@ def test_a_bridge_is_irsde_that_is_told_where_it_ends():
         assert float(bridge.sigma[t]) ** 2 == pytest.approx(float(variance - shared**2 / end_variance), abs=1e-12)
 
 
+POSTERIORS = [(99, 0.490006577, 0.0509815305), (50, 0.488916331, 0.0368950452), (2, 0.368681117, 0.00179057581)]
+
+
+@pytest.mark.parametrize(("t", "mean", "std"), POSTERIORS)
+def test_a_bridge_draws_from_the_official_posterior(t, mean, std):
+    """Golden: ``r_mean_1`` and ``r_sigma_1`` of the official class in float64; x_t = 0.5, x0 = 0.3, y = 0.4; cosine."""
+    bridge = goub_schedule(max_sigma=30)
+    x, x0, y = torch.tensor([0.5, 0.3, 0.4], dtype=torch.float64).view(3, 1, 1, 1, 1)
+    guess = Prediction(x0, y - x0, (x - x0 - bridge.shift[t] * (y - x0)) / bridge.sigma[t])
+    state = next(SAMPLERS["optimal"](lambda x, t: guess, bridge, x, [t, t - 1]))
+    assert float(state.x) == pytest.approx(mean, abs=1e-9)
+    assert posterior_std(bridge, t, t - 1) == pytest.approx(std, rel=1e-8)
+
+
+# theta -> Mean-ODE, SDE with every noise 0.5, SDE with every noise -1: where they end
+BRIDGES = {
+    "cosine": (-6.3979249, -14.7697606, 10.3457467),
+    "linear": (-6.4111087, -15.1682552, 11.1031843),
+    "constant": (-8.4930951, -21.7159109, 17.9525364),
+}
+
+
+@pytest.mark.parametrize("theta", BRIDGES)
+def test_euler_steps_on_a_bridge_are_the_official_ones(theta):
+    """Golden: the official class in float64, y = 0.4, lambda 30, a net that says 2 (x - y) + 0.01 t.
+
+    Official code leaves y at T by a step in which the net has no part; ours starts after it.
+    """
+    bridge = goub_schedule(theta=theta, max_sigma=30)
+    y = torch.full((1, 1, 1, 1), 0.4, dtype=torch.float64)
+
+    def predict(x, t):
+        eps = 2 * (x - y) + 0.01 * t
+        x0 = (x - bridge.shift[t] * y - bridge.sigma[t] * eps) / (1 - bridge.shift[t])
+        return Prediction(x0, y - x0, eps)
+
+    for sampler, z, wanted in zip(
+        ("irsde-mean-ode", "irsde-euler", "irsde-euler"), (0.0, 0.5, -1.0), BRIDGES[theta], strict=True
+    ):
+        x = y - first_noise(bridge, sampler, 99) * z
+        draw = partial(torch.full_like, fill_value=z)
+        *_, last = SAMPLERS[sampler](predict, bridge, x, range(99, -1, -1), randn_like=draw)
+        assert float(last.x) == pytest.approx(wanted, abs=2e-7)
+
+
+def test_the_first_noise_is_the_schedules_but_for_official_steps_on_a_bridge():
+    bridge, free, lam = goub_schedule(max_sigma=30), irsde_schedule(max_sigma=30), 30 / 255
+    assert first_noise(bridge, "irsde-euler", 99) == pytest.approx(0.456223 * lam, rel=2e-6)
+    assert first_noise(bridge, "irsde-mean-ode", 99) == 0
+    assert first_noise(bridge, "posterior", 99) == float(bridge.sigma[99]) == pytest.approx(0.433480 * lam, rel=2e-6)
+    assert first_noise(bridge, "irsde-euler", 50) == float(bridge.sigma[50])
+    assert first_noise(free, "irsde-mean-ode", 100) == float(free.sigma[100])
+
+
+def test_single_steps_alone_are_official_on_a_bridge():
+    bridge = goub_schedule()
+    plain = Schedule(bridge.shift, bridge.sigma)
+    assert drift(bridge, 99, 97) == drift(plain, 99, 97)
+    assert float(drift(bridge, 99, 98).rate) == pytest.approx(1.00290, abs=1e-5)
+    assert float(drift(plain, 99, 98).rate) == pytest.approx(0.69820, abs=1e-5)
+
+
 # what official nets say
 
 
@@ -251,7 +316,7 @@ def test_what_official_nets_are_trained_to_say_is_the_closed_form(max_sigma):
     assert torch.allclose(true_eps(schedule, x, y, said, t), eps, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["irsde", "linear", "denoising", "vp"])
+@pytest.mark.parametrize("name", ["irsde", "linear", "denoising", "goub", "vp"])
 def test_an_euler_step_of_what_is_said_ends_on_the_best_state(name):
     schedule = SCHEDULES[name]
     x0, y, eps, t, x = batch(schedule)

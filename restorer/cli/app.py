@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from restorer.cli import convert, convert_ddim, degrade, doctor, generate, models, output, restore, train
+from restorer.cli import convert, convert_ddim, degrade, doctor, generate, models, output, restore, tasks, train
 from restorer.cli.screens import SETTINGS, Commands, Root, Screen
 
 
@@ -74,6 +74,7 @@ app.command("generate", cls=Screen, epilog=generate.EXAMPLES)(generate.generate)
 app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
 app.command("convert-ddim", cls=Screen, epilog=convert_ddim.EXAMPLES)(convert_ddim.convert_ddim)
 app.command("train", cls=Screen, epilog=train.EXAMPLES)(train.train)
+app.command("tasks", cls=Screen, epilog=tasks.EXAMPLES)(tasks.tasks)
 app.command("doctor", cls=Screen, epilog=doctor.EXAMPLES)(doctor.doctor)
 
 models_app = _group(cls=Commands, epilog=f"{models.LIST_EXAMPLES}\n{models.INFO_EXAMPLES}")

@@ -173,7 +173,7 @@ Sampler = Annotated[
     typer.Option(
         "--sampler",
         metavar="NAME",
-        help="How the steps are made: ode-2, posterior, rddm, ddim, ...  [default: from the model]",
+        help="How the steps are made; see `restorer tasks --samplers`.  [default: from the model]",
         show_default=False,
         rich_help_panel=RESTORATION,
     ),

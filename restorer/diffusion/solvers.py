@@ -46,7 +46,7 @@ def ode_2(
     eta: float = 0.0,
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
-    """Second order, the best at 5 to 20 steps. Raises ValueError for an eta other than 0."""
+    """Second order: DDIM about y, with the last two guesses. Raises ValueError for an eta other than 0."""
     return _ode(predict, schedule, x, times, 2, eta)
 
 
@@ -59,7 +59,7 @@ def ode_3(
     eta: float = 0.0,
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
-    """Third order. Raises ValueError for an eta other than 0."""
+    """Third order: with the last three guesses. Raises ValueError for an eta other than 0."""
     return _ode(predict, schedule, x, times, 3, eta)
 
 
@@ -88,7 +88,7 @@ def sde_2(
     eta: float = 1.0,
     randn_like: RandnLike = torch.randn_like,
 ) -> Iterator[State]:
-    """Second order on the SDE. eta as in ``sde_1``."""
+    """Second order on the SDE, with the last two guesses. eta as in ``sde_1``."""
     return _solve(predict, schedule, x, times, 2, eta, randn_like)
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 HEAVY = {"torch", "numpy", "PIL", "safetensors", "tifffile", "huggingface_hub"}
-COMMANDS = ["restore", "derain", "deshadow", "generate", "degrade", "convert-ddim", "train", "doctor"]
+COMMANDS = ["restore", "derain", "deshadow", "generate", "degrade", "convert-ddim", "train", "tasks", "doctor"]
 COMMANDS += ["models list", "models info", "models convert"]
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from restorer.diffusion.linear import (
+    ITERATIONS,
     LinearOperator,
     check_size,
     cut,
@@ -38,6 +39,8 @@ from restorer.diffusion.resample import Separable, banded, mirrored, svd
 
 FLOOR = 0.03
 BOUNDARIES = ("reflect", "circular")
+LARGEST = 2047
+"""Taps of a kernel that is made from a formula; so that a typing error does not ask for all memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +129,7 @@ class MirroredBlur:
 
     size: tuple[int, int]
     kernel: Tensor
-    iterations: int = 500
+    iterations: int = ITERATIONS
 
     def A(self, x: Tensor) -> Tensor:
         """The blurred pictures."""
@@ -166,11 +169,19 @@ class MirroredBlur:
 # ------------------------------------------------------------------------------------------------ which of them
 
 
-def blur(size: tuple[int, int], kernel: Tensor, *, boundary: str = "reflect", floor: float = FLOOR) -> LinearOperator:
+def blur(
+    size: tuple[int, int],
+    kernel: Tensor,
+    *,
+    boundary: str = "reflect",
+    floor: float = FLOOR,
+    iterations: int = ITERATIONS,
+) -> LinearOperator:
     """Convolution of pictures of (height, width) ``size`` with a 2-D ``kernel``, centred at (rows // 2, columns // 2).
 
-    The kernel is divided by its sum, and may be larger than the picture. ``floor``: from 0 to 1, see above. Raises
-    ValueError for a kernel that is none, and an unknown boundary.
+    The kernel is divided by its sum, and may be larger than the picture. ``floor``: from 0 to 1, see above;
+    ``iterations``: of a blur without closed form. Raises ValueError for a kernel that is none, an unknown boundary, and
+    a floor outside its range.
     """
     kernel = _checked(kernel)
     if not 0 <= floor < 1:
@@ -189,7 +200,7 @@ def blur(size: tuple[int, int], kernel: Tensor, *, boundary: str = "reflect", fl
     if _same(kernel, torch.outer(column, row)):
         rows, columns = (svd(_convolution(n, taps)) for n, taps in zip(size, (column, row), strict=True))
         return Separable(rows, columns, floor)
-    return MirroredBlur(size, kernel)
+    return MirroredBlur(size, kernel, iterations)
 
 
 def _checked(kernel: Tensor) -> Tensor:
@@ -230,8 +241,8 @@ def _circular_response(size: tuple[int, int], kernel: Tensor, floor: float) -> T
 
 def gauss_taps(sigma: float, count: int | None = None) -> Tensor:
     """A bell of standard deviation ``sigma`` pixels, sampled at ``count`` (odd) pixels; None: up to 3 sigma away."""
-    if not sigma > 0:
-        raise ValueError(f"sigma must be above 0 pixels, not {sigma:g}.")
+    if not 0 < sigma <= LARGEST:
+        raise ValueError(f"sigma must be above 0 and at most {LARGEST} pixels, not {sigma:g}.")
     count = 2 * math.ceil(3 * sigma) + 1 if count is None else count
     _check_count(count)
     d = torch.arange(count, dtype=torch.float64) - count // 2
@@ -250,8 +261,8 @@ def motion_kernel(length: float, angle: float) -> Tensor:
 
     Positive angles turn it anticlockwise. Pixels that the line covers in part count in part.
     """
-    if not length >= 1 or not math.isfinite(length):
-        raise ValueError(f"A motion is at least 1 pixel long, not {length:g}.")
+    if not 1 <= length <= LARGEST:
+        raise ValueError(f"A motion is from 1 to {LARGEST} pixels long, not {length:g}.")
     if not math.isfinite(angle):
         raise ValueError(f"An angle is a number of degrees, not {angle:g}.")
     reach = math.ceil(length / 2)
@@ -265,5 +276,5 @@ def motion_kernel(length: float, angle: float) -> Tensor:
 
 
 def _check_count(count: int) -> None:
-    if count < 1 or count % 2 == 0:
-        raise ValueError(f"A blur has an odd number of taps, 1, 3, 5 ..., not {count}.")
+    if not 1 <= count <= LARGEST or count % 2 == 0:
+        raise ValueError(f"A blur has an odd number of taps, 1, 3, 5 ... {LARGEST}, not {count}.")

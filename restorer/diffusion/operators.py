@@ -20,7 +20,15 @@ import torch
 from torch import Tensor
 
 from restorer.diffusion.blur import FLOOR, blur, gauss_taps, motion_kernel, uniform_taps
-from restorer.diffusion.linear import LinearOperator, SpectralOperator, divide, least_squares, like, mirror
+from restorer.diffusion.linear import (
+    ITERATIONS,
+    LinearOperator,
+    SpectralOperator,
+    divide,
+    least_squares,
+    like,
+    mirror,
+)
 from restorer.diffusion.resample import Pool, bicubic, pool
 from restorer.diffusion.sensing import block_sensing, walsh_hadamard
 
@@ -54,7 +62,10 @@ class Mask:
     keep: Tensor
 
     def A(self, x: Tensor) -> Tensor:
-        """The pixels that are kept."""
+        """The pixels that are kept. Raises ValueError for pictures of another shape."""
+        if any(k not in (1, n) for k, n in zip(reversed(self.keep.shape), reversed(x.shape), strict=False)):
+            shapes = " x ".join(map(str, self.keep.shape)), " x ".join(map(str, x.shape))
+            raise ValueError(f"The mask is for pictures of {shapes[0]}, not {shapes[1]}.")
         return like(self.keep, x) * x
 
     At = A
@@ -156,7 +167,7 @@ class Chain:
     """
 
     operators: tuple[LinearOperator, ...]
-    iterations: int = 500
+    iterations: int = ITERATIONS
 
     def A(self, x: Tensor) -> Tensor:
         """Each in turn."""
@@ -171,7 +182,7 @@ class Chain:
         return least_squares(self.A, self.At, y, iterations=self.iterations)
 
 
-def chain(operators: list[LinearOperator]) -> LinearOperator:
+def chain(operators: list[LinearOperator], iterations: int = ITERATIONS) -> LinearOperator:
     """Operators one after the other, the first first, in closed form where there is one.
 
     That is with grey before, after or between operators that do the same to each channel, with a mask before means of
@@ -187,7 +198,7 @@ def chain(operators: list[LinearOperator]) -> LinearOperator:
             return one
         if isinstance(one, SpectralOperator):
             return GrayOf(grays[0], one)
-    return Chain(tuple(parts))
+    return Chain(tuple(parts), iterations)
 
 
 def _fused(operators: list[LinearOperator]) -> list[LinearOperator]:
@@ -221,6 +232,7 @@ class Given:
     seed: int = 0
     boundary: str = "reflect"
     floor: float = FLOOR
+    iterations: int = ITERATIONS
 
 
 def parse_operator(
@@ -232,20 +244,21 @@ def parse_operator(
     seed: int = 0,
     boundary: str = "reflect",
     floor: float = FLOOR,
+    iterations: int = ITERATIONS,
 ) -> LinearOperator:
     """The operator of words such as ``"sr:4"`` or ``"mask+gray+sr:4"``, the first first; ``OPERATORS`` knows them all.
 
     ``size``: (height, width) of the clean picture; ``keep``: what the word ``mask`` keeps, see ``Mask``; ``kernels``:
     tables by the names that ``blur:NAME`` uses; ``seed``: of what ``cs`` and ``cs-block`` measure; ``boundary`` and
-    ``floor``: see ``blur``. Tables are float64 on the CPU; ``linear.to`` moves them. Raises ValueError, with a sentence
-    that names the word.
+    ``floor``: see ``blur``; ``iterations``: of pseudo-inverses without closed form. Tables are float64 on the CPU;
+    ``linear.to`` moves them. Raises ValueError, with a sentence that names the word.
     """
     operators: list[LinearOperator] = []
     words = [word.strip() for word in spec.split("+")]
     for i, word in enumerate(words):
-        operator = _one(word, Given(size, keep, kernels or {}, seed, boundary, floor))
+        operator = _one(word, Given(size, keep, kernels or {}, seed, boundary, floor, iterations))
         operators.append(operator)
-        if i + 1 < len(words) and not isinstance(operator, Gray):
+        if i + 1 < len(words) and not isinstance(operator, Gray | Mask):
             # What comes out tells the size that the next one sees.
             seen = operator.A(torch.zeros(1, 1, *size, dtype=torch.float64))
             if seen.ndim != 4:
@@ -253,7 +266,7 @@ def parse_operator(
             size = (seen.shape[-2], seen.shape[-1])
     if sum(isinstance(operator, Gray) for operator in operators) > 1:
         raise ValueError(f"{spec!r} makes a picture grey twice; once is enough.")
-    return chain(operators)
+    return chain(operators, iterations)
 
 
 def _one(word: str, given: Given) -> LinearOperator:
@@ -285,7 +298,10 @@ def _factor(options: list[str], form: str) -> int:
 
 
 def _sr(options: list[str], given: Given) -> LinearOperator:
-    return pool(given.size, _factor(options, "sr:4, the factor a whole number"))
+    factor = _factor(options, "sr:4, the factor a whole number")
+    if factor > max(given.size):
+        raise ValueError(f"a picture of {given.size[0]} x {given.size[1]} has no blocks of {factor} pixels.")
+    return pool(given.size, factor)
 
 
 def _sr_bicubic(options: list[str], given: Given) -> LinearOperator:
@@ -322,7 +338,13 @@ def _denoise(options: list[str], given: Given) -> LinearOperator:
 
 
 def _blur(options: list[str], given: Given) -> LinearOperator:
-    return blur(given.size, _kernel(options, given), boundary=given.boundary, floor=given.floor)
+    return blur(
+        given.size,
+        _kernel(options, given),
+        boundary=given.boundary,
+        floor=given.floor,
+        iterations=given.iterations,
+    )
 
 
 def _kernel(options: list[str], given: Given) -> Tensor:
@@ -347,7 +369,7 @@ def _kernel(options: list[str], given: Given) -> Tensor:
 
 
 def _counts(numbers: list[float]) -> list[int]:
-    if any(number != int(number) for number in numbers):
+    if not all(number.is_integer() for number in numbers):
         raise ValueError(f"a number of taps is whole, not {numbers[0]:g}.")
     return [int(number) for number in numbers]
 

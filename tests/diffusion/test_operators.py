@@ -150,6 +150,16 @@ def test_the_same_in_float32_and_alone_or_in_a_batch(word, size, boundary):
     same(op.A(x.float()).double(), y.double(), 1e-6)  # tables move by themselves, too
 
 
+@pytest.mark.parametrize(("word", "size", "boundary"), [case for case in SPECTRAL if case[1] == (37, 5)])
+def test_everything_happens_where_the_pictures_are(word, size, boundary):
+    """On torch's device without values, which like an accelerator takes no tensors of the CPU."""
+    op = made(word, size, boundary)
+    x = torch.empty(2, 3, *size, device="meta")
+    y = op.A(x)
+    for result in (y, op.At(y), op.pinv(y), op.V(op.Vt(x))):
+        assert result.device.type == "meta" and result.dtype == torch.float32
+
+
 # ------------------------------------------------------------------------------------------------ dense matrices
 
 TINY = [(word, size, "reflect") for word in CLOSED + OPEN for size in [(6, 5), (4, 8)]]

@@ -69,7 +69,7 @@ class Schedule:
             raise ValueError("decay must be a row as long as shift that never rises.")
 
     @property
-    def T(self) -> int:  # noqa: N802 - the field's letter
+    def T(self) -> int:
         """Length of the training grid; t runs from 0 (clean) to T (start)."""
         return len(self.shift) - 1
 

@@ -87,6 +87,30 @@ class Pool:
         return turned.view(n, c, h // r, w // r, r, r).transpose(3, 4).reshape(n, c, h, w)
 
 
+class Dense:
+    """Any matrix of whole pictures; its directions are a row of numbers, without a place in the picture."""
+
+    def __init__(self, matrix, shape):
+        self.matrix, self.shape = matrix, shape
+        s, vh = torch.linalg.svd(matrix)[1:]
+        self.sv, self.basis = torch.cat([s, s.new_zeros(len(vh) - len(s))]), vh.T
+
+    def A(self, x):
+        return x.flatten(1) @ self.matrix.T.to(x)
+
+    def At(self, y):
+        return (y @ self.matrix.to(y)).view(-1, *self.shape)
+
+    def pinv(self, y):
+        return (y @ torch.linalg.pinv(self.matrix).T.to(y)).view(-1, *self.shape)
+
+    def V(self, c):
+        return (c.flatten(1) @ self.basis.T.to(c)).view(-1, *self.shape)
+
+    def Vt(self, x):
+        return x.flatten(1) @ self.basis.to(x)
+
+
 HEIGHT, WIDTH = 4, 8
 KEEP = (torch.arange(HEIGHT * WIDTH) % 3 > 0).double().view(1, 1, HEIGHT, WIDTH)
 OPERATORS = {
@@ -95,6 +119,12 @@ OPERATORS = {
     "diagonal": Diagonal(torch.linspace(0, 1.5, HEIGHT * WIDTH, dtype=torch.float64).view(HEIGHT, WIDTH)),
     "gray": Gray(),
     "pool": Pool(4, HEIGHT, WIDTH),
+}
+WITHOUT_PLACE = {
+    "dense": Dense(
+        torch.randn(40, 3 * HEIGHT * WIDTH, generator=torch.Generator().manual_seed(4), dtype=torch.float64) / 10,
+        (3, HEIGHT, WIDTH),
+    )
 }
 SV = {"identity": 1.0, "mask": 1.0, "gray": 3**-0.5, "pool": 1 / 4}
 """The one singular value of those that have but one."""

@@ -61,7 +61,7 @@ def ddnm(
 
     def move(x: Tensor, p: Prediction, t: int, s: int) -> tuple[Tensor, Tensor]:
         x0 = p.x0 - gap(op, y, p.x0)
-        scale, sigma = _at(schedule, s)
+        scale, sigma = _place(schedule, s)
         if s == 0:
             return x0, x0
         x = scale * x0 + sigma * (1 - eta**2) ** 0.5 * p.eps
@@ -84,7 +84,8 @@ def ddnm_plus(
 ) -> Iterator[State]:
     """[DDNM] DDNM+ for y with noise: each direction is corrected as far as its noise allows; with none it is ``ddnm``.
 
-    The last step corrects nothing if there is noise: its x0 is the prior's last word on a nearly clean picture.
+    Below sigma_s = sigma_y / sv the prior takes over, and the last step corrects nothing if there is noise. What y says
+    is then known as well as x_t held it, so ``times`` should lie close together about there.
     """
     check_noise(eta, sigma_y)
 
@@ -96,7 +97,7 @@ def ddnm_plus(
         noise = g.old * op.Vt(p.eps)
         if eta > 0 or sigma_y > 0:
             noise = noise + g.fresh * op.Vt(randn_like(x))
-        return _at(schedule, s)[0] * x0 + op.V(noise), x0
+        return _place(schedule, s)[0] * x0 + op.V(noise), x0
 
     return _walk(predict, schedule, x, times, move, randn_like)
 
@@ -132,7 +133,7 @@ def ddnm_plus_scalar(
             return x0, x0
         z = randn_like(x) if eta > 0 or sigma_y > 0 else torch.zeros_like(x)
         noise, told = (float(g.fresh) * z + float(g.old) * p.eps for g in (unseen, seen))
-        return _at(schedule, s)[0] * x0 + noise + op.pinv(op.A(told - noise)), x0
+        return _place(schedule, s)[0] * x0 + noise + op.pinv(op.A(told - noise)), x0
 
     return _walk(predict, schedule, x, times, move, randn_like)
 
@@ -162,8 +163,8 @@ def ddnm_posterior(
         std, off = ddim_std(schedule, t, s), gap(op, y, p.x0)
         z = randn_like(x) if s > 0 else None
         if sigma_y > 0:
-            scale_t, sigma_t = _at(schedule, t)
-            scale_s, sigma_s = _at(schedule, s)
+            scale_t, sigma_t = _place(schedule, t)
+            scale_s, sigma_s = _place(schedule, s)
             kept = max(sigma_s**2 - std**2, 0.0) ** 0.5 / sigma_t
             g = posterior_gains(op.sv.to(x), scale_s - kept * scale_t, std, sigma_y)
             off = along(op, g.correct, off)
@@ -205,15 +206,17 @@ def ddrm(
         if s == 0:
             return x0, x0
         noise = g.old * op.Vt(p.eps) + g.fresh * op.Vt(randn_like(x))
-        return _at(schedule, s)[0] * x0 + op.V(noise), x0
+        return _place(schedule, s)[0] * x0 + op.V(noise), x0
 
-    start = ddrm_start(schedule, op, y, x, times[0], sigma_y)
-    return _walk(predict, schedule, start, times, move, randn_like)
+    def started(x: Tensor, t: int, first: bool) -> Tensor:
+        return ddrm_start(schedule, op, y, x, t, sigma_y) if first else x
+
+    return _walk(predict, schedule, x, times, move, randn_like, started)
 
 
 def ddrm_start(schedule: Schedule, op: SpectralOperator, y: Tensor, x: Tensor, t: int, sigma_y: float) -> Tensor:
     """x_t that is about y wherever y is the less noisy of the two, made from the prior's ``x``. [DDRM]"""
-    scale, sigma = _at(schedule, t)
+    scale, sigma = _place(schedule, t)
     sv = op.sv.to(x)
     floor = heard(sv, scale, sigma_y)
     room = (sv > 0) & (floor < sigma)
@@ -240,14 +243,11 @@ def repaint(
     """
     check_noise(eta, sigma_y)
     _check_clear("repaint", sigma_y)
-    began = False
 
-    def painted(x: Tensor, t: int) -> Tensor:
-        nonlocal began
-        if not began:
-            began = True
+    def painted(x: Tensor, t: int, first: bool) -> Tensor:
+        if first:
             return x
-        scale, sigma = _at(schedule, t)
+        scale, sigma = _place(schedule, t)
         return x + op.pinv(scale * y + op.A(sigma * randn_like(x) - x))
 
     def move(x: Tensor, p: Prediction, t: int, s: int) -> tuple[Tensor, Tensor]:
@@ -263,7 +263,7 @@ def repaint(
 
 def travel_grid(times: Sequence[int], length: int, repeat: int) -> list[int]:
     """``times`` with time travel: from every ``length``-th time back up by ``length``, so that each stretch is walked
-    ``repeat`` times. [DDNM] section 3.3, [RePaint] section 4.2
+    ``repeat`` times. [DDNM] time travel, [RePaint] resampling
 
     ``times`` fall to 0. Stretches are counted from the last noisy time, and the first one is walked once. repeat = 1
     leaves the times as they are. Raises ValueError for a length or repeat below 1.
@@ -290,26 +290,26 @@ def _walk(
     times: Sequence[int],
     move: Move,
     randn_like: RandnLike,
-    ready: Callable[[Tensor, int], Tensor] = lambda x, t: x,
+    ready: Callable[[Tensor, int, bool], Tensor] = lambda x, t, first: x,
 ) -> Iterator[State]:
-    for t, s in pairwise(times):
+    for i, (t, s) in enumerate(pairwise(times)):
         if s > t:
             x = _forward(schedule, x, t, s, randn_like(x))
         else:
-            x = ready(x, t)
+            x = ready(x, t, i == 0)
             x, x0 = move(x, predict(x, t), t, s)
             yield State(s, x, x0)
 
 
 def _forward(schedule: Schedule, x: Tensor, t: int, s: int, z: Tensor) -> Tensor:
-    """Back up in time, s > t: a draw from q(x_s | x_t). [DDNM] section 3.3"""
-    scale_t, sigma_t = _at(schedule, t)
-    scale_s, sigma_s = _at(schedule, s)
+    """Back up in time, s > t: a draw from q(x_s | x_t). [DDNM] time travel"""
+    scale_t, sigma_t = _place(schedule, t)
+    scale_s, sigma_s = _place(schedule, s)
     kept = scale_s / scale_t
     return kept * x + max(sigma_s**2 - (kept * sigma_t) ** 2, 0.0) ** 0.5 * z
 
 
-def _at(schedule: Schedule, t: int) -> tuple[float, float]:
+def _place(schedule: Schedule, t: int) -> tuple[float, float]:
     """The share of x0 in x_t, and the noise."""
     return 1 - float(schedule.shift[t]), float(schedule.sigma[t])
 

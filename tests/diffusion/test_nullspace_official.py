@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from toy_operators import HEIGHT, KEEP, OPERATORS, WIDTH, Diagonal, Pool, basis
+from toy_operators import HEIGHT, KEEP, OPERATORS, WIDTH, WITHOUT_PLACE, Diagonal, Pool, basis
 
 from restorer.diffusion.correction import gains
 from restorer.diffusion.nullspace import NULLSPACE, travel_grid
@@ -308,7 +308,7 @@ def test_how_far_the_official_old_noise_is_from_its_place(op, cosine, about):
 def test_a_basis_is_orthogonal():
     v = basis(torch.full((16,), 1 / 16, dtype=torch.float64))
     assert torch.allclose(v.T @ v, torch.eye(16, dtype=torch.float64), atol=1e-12)
-    for op in OPERATORS.values():
+    for op in (OPERATORS | WITHOUT_PLACE).values():
         x = noise(0)
         assert close(op.V(op.Vt(x)), x)
         assert close(op.Vt(op.At(op.A(x))), op.sv**2 * op.Vt(x))

@@ -75,6 +75,10 @@ def _local(path: Path, model: str) -> Found:
     if is_diffusers(path):
         return _found(*entry_of(path))._replace(read=read_state)
     if path.is_dir():
+        if not (path / CARD).exists():
+            raise ModelError(
+                f"{path}: a folder without {CARD}, so no model; give the folder that holds a model's card."
+            )
         entry = read_entry(path / CARD)
         if entry.weights is None:
             raise ModelError(f"{path / CARD}: the card names no weights; train or convert the model again.")

@@ -17,7 +17,7 @@ DAMAGE = "Damage"
 
 Recipe = Annotated[
     str,
-    typer.Option("--recipe", "-R", help="rain or drops; may chain with +: rain+drops.", rich_help_panel=DAMAGE),
+    typer.Option("--recipe", "-R", help="rain, drops or noise; may chain with +: rain+drops.", rich_help_panel=DAMAGE),
 ]
 Strength = Annotated[
     float,

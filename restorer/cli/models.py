@@ -68,7 +68,7 @@ def _entry(folder: Path, name: str) -> Entry:
 
 def _row(entry: Entry, folder: Path) -> dict[str, Any]:
     here = entry.weights is not None and (folder / entry.weights.file).is_file()
-    scores = [{"set": e.set, "metric": e.metric, "value": e.value} for e in entry.expect]
+    scores = [{"set": e.set, "metric": e.metric, "value": e.value, "steps": e.steps} for e in entry.expect]
     return {
         **{"name": entry.name, "task": entry.task, "method": entry.method},
         **{"bytes": entry.weights and entry.weights.bytes, "license": entry.license, "here": here, "scores": scores},

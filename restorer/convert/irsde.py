@@ -56,6 +56,10 @@ NO_LICENCE = "The official code is under MIT, but its weights say nothing of the
 SKIP = "A net for latents is taken to add its first features to its last, as latent Refusion's does; no file can tell."
 
 
+LONGEST = 10_000
+"""Times; official nets have 100 or 1000, and a schedule is a table of all."""
+
+
 def convert(file: Path, wishes: Wishes) -> Converted:
     """The model in an official file. Raises ``ModelError`` and ``UsageError`` with one sentence; writes nothing."""
     wishes.refuse("irsde", ("objective", "time", "input", "sum_scale"))
@@ -224,6 +228,10 @@ def _entry(
     codec: dict[str, Any] | None,
 ) -> Entry:
     kind = preset.kind if preset else "denoising-sde" if shown == ("x",) else "irsde"
+    if said["length"] > LONGEST:
+        raise UsageError(
+            f"--length {said['length']} is no number of times that a net was trained on; the most is {LONGEST}."
+        )
     schedule = {"kind": kind, "T": said["length"], **{key: said[key] for key in ("theta", "max_sigma", "eps")}}
     longest = build_schedule(schedule).T
     if said["steps"] > longest:

@@ -100,7 +100,7 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
     crops = Crops(training_pairs(root, config.data), config.data.damage, config.data.patch_size, course.seed)
     validation = validation_set(root, config.data)
     begin = _restart(run / STATE, checkpoint, optimiser, net=net, ema=ema) if checkpoint else 0
-    run.mkdir(parents=True, exist_ok=True)
+    _make(run)
     trim_log(run, begin)
 
     for step, batch in enumerate(_batches(crops, course, begin), begin + 1):
@@ -145,7 +145,10 @@ def _choose(
     """
     course = config.train
     if course.objective != "outputs":
-        raise UsageError(f"train: objective {course.objective} needs an output; name it in predict, or use outputs.")
+        raise UsageError(
+            f"train: objective {course.objective} is for a net whose output is named; name it in predict.output, or "
+            "set train.objective=outputs."
+        )
     net, entry = _fresh(_saying(config, "res"), device)
     student = denoiser(net, build_schedule(config.schedule), entry)
     if not (student.schedule.sigma[1:] > 0).all():
@@ -159,7 +162,7 @@ def _choose(
         begin = _restart(run / STATE, checkpoint, optimiser, net=net)
         objective.share.data.copy_(checkpoint.share)
     crops = Crops(training_pairs(root, config.data), config.data.damage, config.data.patch_size, course.seed)
-    run.mkdir(parents=True, exist_ok=True)
+    _make(run)
     trim_log(run, begin, choosing=True)
     if objective.output:
         return objective.output
@@ -193,6 +196,14 @@ def _choose(
         f"After {course.steps} steps the residual's share is {share:.4f}; {0.5 + threshold:g} would choose res, "
         f"{0.5 - threshold:g} eps. Name one as predict.output, or raise train.steps or train.lr."
     )
+
+
+def _make(run: Path) -> None:
+    """Raises ``UsageError`` for a run's folder that cannot be."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{run}: cannot be made: {error.strerror}; choose another --output.") from error
 
 
 def _saying(config: Config, output: str) -> Config:

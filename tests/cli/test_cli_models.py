@@ -33,7 +33,7 @@ def test_list_json(hub, cli):
     (hub / "damaged" / "model.safetensors").unlink()
     lines = [json.loads(line) for line in cli("models", "list", "--json").stdout.splitlines()]
     assert [(line["name"], line["here"]) for line in lines] == [("damaged", False), ("whole", True)]
-    assert lines[1]["scores"] == [{"set": "toy", "metric": "psnr", "value": 20.0}]
+    assert lines[1]["scores"] == [{"set": "toy", "metric": "psnr", "value": 20.0, "steps": 3}]
     assert lines[1]["bytes"] == (hub / "whole" / "model.safetensors").stat().st_size
 
 

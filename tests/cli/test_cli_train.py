@@ -65,3 +65,10 @@ def test_what_cannot_be_trained_is_a_sentence(photos, cli, words, sentence):
     assert result.exit_code == 2, result.output
     assert sentence in result.stderr
     assert not (photos / "runs").exists()
+
+
+def test_a_run_that_cannot_be_kept_is_a_sentence(photos, cli):
+    (photos / "taken").write_text("a file")
+    result = cli("train", "photos", "--degrade", "rain", "-o", "taken/run", *QUICK, model=False)
+    assert result.exit_code == 2, result.output
+    assert "taken/run: cannot be made: " in result.stderr and "choose another --output." in result.stderr

@@ -112,7 +112,7 @@ def test_a_recipe_that_names_the_output_does_not_go_on_from_one_that_does_not(ro
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("train.objective=noise", "objective noise needs an output"),
+        ("train.objective=noise", "objective noise is for a net whose output is named"),
         ('schedule={kind="rddm", T=10, family="linspace"}', "needs noise at every time"),
     ],
 )

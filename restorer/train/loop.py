@@ -108,13 +108,8 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
             raise batch
         started = time.perf_counter()
         lr = _lr(course, step)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
         loss = _loss(OBJECTIVES[course.objective], student, batch, step, config, device)
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), course.clip)
-        optimiser.step()
-        optimiser.zero_grad()
+        _descend(optimiser, loss, lr, course.clip)
         ema.update_parameters(net)
 
         last = step == course.steps
@@ -172,13 +167,8 @@ def _choose(
             raise batch
         started = time.perf_counter()
         lr = _lr(course, step)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
         loss = _loss(objective, student, batch, step, config, device)
-        loss.backward()
-        nn.utils.clip_grad_norm_([*net.parameters(), objective.share], course.clip)
-        optimiser.step()
-        optimiser.zero_grad()
+        _descend(optimiser, loss, lr, course.clip)
 
         # Official code looks at the share in the next step, before it is moved again: the same.
         chosen, share = objective.output, float(objective.share.detach())
@@ -196,6 +186,16 @@ def _choose(
         f"After {course.steps} steps the residual's share is {share:.4f}; {0.5 + threshold:g} would choose res, "
         f"{0.5 - threshold:g} eps. Name one as predict.output, or raise train.steps or train.lr."
     )
+
+
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, lr: float, clip: float) -> None:
+    """One step down the gradient of ``loss``, whose norm over all that is trained is held below ``clip``."""
+    loss.backward()
+    nn.utils.clip_grad_norm_([weight for group in optimiser.param_groups for weight in group["params"]], clip)
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+    optimiser.step()
+    optimiser.zero_grad()
 
 
 def _make(run: Path) -> None:

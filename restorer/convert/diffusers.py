@@ -29,7 +29,6 @@ WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
 # A key of diffusers' scheduler -> the values that ours can stand for, the first being diffusers' default.
 _FIXED: dict[str, tuple[Any, ...]] = {
-    "prediction_type": ("epsilon",),
     "thresholding": (False,),
     "rescale_betas_zero_snr": (False,),
     "set_alpha_to_one": (True,),
@@ -46,6 +45,9 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     "beta_start": (1e-4, "beta_start"),
     "beta_end": (0.02, "beta_end"),
 }
+_SAYS = {"epsilon": "eps", "v_prediction": "v"}
+"""diffusers' prediction_type, its default first -> what the net says here."""
+_TYPE = "prediction_type"
 _SPACING = "timestep_spacing"
 _BETAS = "trained_betas"
 """The key of a list, which goes before the formula; it is our schedule of kind "betas"."""
@@ -86,7 +88,7 @@ def entry_of(folder: Path) -> tuple[Entry, Path]:
         raise ModelError(
             f"{unet / CONFIG}: a net from {net['in_channels']} to {net['out_channels']} channels, not 3 to 3."
         )
-    schedule, clip, times = _schedule(scheduler / SCHEDULER)
+    schedule, says, clip, times = _schedule(scheduler / SCHEDULER)
     length = len(schedule["betas"]) if "betas" in schedule else schedule["T"]
     multiple = 2 ** (len(net["widths"]) - 1)
     entry = Entry(
@@ -95,7 +97,7 @@ def entry_of(folder: Path) -> tuple[Entry, Path]:
         method="ddpm",
         net=net,
         schedule=schedule,
-        predict=Predict(output="eps", input=("x",), time="index", clip=clip),
+        predict=Predict(output=says, input=("x",), time="index", clip=clip),
         sample=Sample("ddim", min(STEPS, length), 0.0, times),
         size=Size(multiple, 2 * multiple, _side(config.get("sample_size"))),
         license="unknown",
@@ -130,7 +132,7 @@ def check_ddim(entry: Entry) -> None:
     p = entry.predict
     for what, found, wanted in (
         ("schedule", entry.schedule.get("kind"), ("vp", "betas")),
-        ("output", p.output, ("eps",)),
+        ("output", p.output, tuple(_SAYS.values())),
         ("input", p.input, (("x",),)),
         ("time", p.time, ("index",)),
         ("range", p.range, ((-1.0, 1.0),)),
@@ -166,6 +168,7 @@ def write(folder: Path, entry: Entry, net: nn.Module) -> None:
     scheduler = {
         "_class_name": "DDIMScheduler",
         **{key: values[0] for key, values in _FIXED.items()},
+        _TYPE: next(word for word, says in _SAYS.items() if says == entry.predict.output),
         **{key: options[name] for key, (_, name) in _OPTIONS.items()},
         _BETAS: betas,
         **({_SPACING: entry.sample.times} if entry.sample.times in _FIXED[_SPACING] else {}),
@@ -210,21 +213,24 @@ def _check_class(file: Path, config: Mapping[str, Any], known: tuple[str, ...]) 
         raise ModelError(f"{file}: a {name} of diffusers; only {' and '.join(known)} can be used.")
 
 
-def _schedule(file: Path) -> tuple[dict[str, Any], str, str]:
-    """A card's ``schedule`` table, its ``clip`` and its ``times``."""
+def _schedule(file: Path) -> tuple[dict[str, Any], str, str, str]:
+    """A card's ``schedule`` table, its ``output``, its ``clip`` and its ``times``."""
     if not file.exists():
         raise ModelError(f"{file} is missing, without which the model's schedule is unknown; save the whole pipeline.")
     config = _json(file)
     _check_class(file, config, _SCHEDULERS)
     known = {**_FIXED, **_DATED}
     for key, value in config.items():
-        if key.startswith("_") or key in {*_OPTIONS, *_WITHOUT_MEANING, _BETAS, "clip_sample"}:
+        if key.startswith("_") or key in {*_OPTIONS, *_WITHOUT_MEANING, _BETAS, _TYPE, "clip_sample"}:
             continue
         if key not in known:
             raise ModelError(f"{file}: unknown key {key!r} for a DDIMScheduler or DDPMScheduler.")
         if value not in known[key]:
             usable = " or ".join(repr(one) for one in known[key])
             raise ModelError(f"{file}: {key} is {value!r}; only {usable} can be used.")
+    kind = config.get(_TYPE, "epsilon")
+    if kind not in _SAYS:
+        raise ModelError(f"{file}: {_TYPE} is {kind!r}; only {' or '.join(map(repr, _SAYS))} can be used.")
     clip = config.get("clip_sample", True)
     if clip not in _CLIP:
         raise ModelError(f"{file}: clip_sample is {clip!r}, neither true nor false.")
@@ -232,11 +238,11 @@ def _schedule(file: Path) -> tuple[dict[str, Any], str, str]:
     times = config.get(_SPACING, _FIXED[_SPACING][0])
     betas = config.get(_BETAS)
     if betas is None:
-        return {"kind": "vp", **table}, _CLIP[clip], times
+        return {"kind": "vp", **table}, _SAYS[kind], _CLIP[clip], times
     if not isinstance(betas, list) or len(betas) != table["T"]:
         found = f"a list of {len(betas)}" if isinstance(betas, list) else repr(betas)
         raise ModelError(f"{file}: {_BETAS} is {found}; only a list of num_train_timesteps, {table['T']}, can be used.")
-    return {"kind": "betas", "betas": betas}, _CLIP[clip], times
+    return {"kind": "betas", "betas": betas}, _SAYS[kind], _CLIP[clip], times
 
 
 def _side(size: object) -> int | None:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from restorer.diffusion.predict import FLOOR, OUTPUTS, Denoiser
 from restorer.diffusion.process import euler_eps
-from restorer.diffusion.schedule import at, diffuse
+from restorer.diffusion.schedule import Schedule, at, diffuse
 
 
 def targets(output: str, x0: Tensor, y: Tensor, eps: Tensor) -> tuple[Tensor, ...]:
     """The truth that each output of a net of this kind (a key of OUTPUTS) is compared with.
 
-    Raises ValueError for "euler_eps", whose truth depends on x_t: see ``matching_loss``.
+    Raises ValueError where the truth depends on t: for "euler_eps", see ``matching_loss``, and "v".
     """
     res = y - x0
     truths = {
@@ -34,7 +34,7 @@ def targets(output: str, x0: Tensor, y: Tensor, eps: Tensor) -> tuple[Tensor, ..
         "x0_sum": (x0, x0 + eps),
     }
     if output not in truths:
-        raise ValueError(f"A net that says {output} is trained with the objective matching.")
+        raise ValueError(f"What a net should say that says {output} depends on the time.")
     return truths[output]
 
 
@@ -43,7 +43,16 @@ def diffusion_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Te
     x = diffuse(denoiser.schedule, x0, y, eps, t)
     said = denoiser.raw(x, t, y).float().chunk(OUTPUTS[denoiser.output].count, dim=1)
     measure = LOSSES[loss]
-    return sum(measure(out, truth) for out, truth in zip(said, targets(denoiser.output, x0, y, eps), strict=True))
+    if denoiser.output == "v":
+        truths = (velocity(denoiser.schedule, x0, eps, t),)
+    else:
+        truths = targets(denoiser.output, x0, y, eps)
+    return sum(measure(out, truth) for out, truth in zip(said, truths, strict=True))
+
+
+def velocity(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """What a net should say at ``t`` (N,) that says v, see ``predict.from_v``."""
+    return at(1 - schedule.shift, t, x0) * eps - at(schedule.sigma, t, x0) * x0
 
 
 def noise_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Tensor, *, loss: str = "l1") -> Tensor:

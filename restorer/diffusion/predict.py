@@ -124,6 +124,17 @@ def from_euler_eps(p: Point, said: Tensor) -> Prediction:
     return from_eps(p, true_eps(p.schedule, p.x, p.y, said, torch.tensor([p.t])))
 
 
+def from_v(p: Point, v: Tensor) -> Prediction:
+    """Salimans & Ho, Progressive Distillation, ICLR 2022: v = a eps - sigma x0 where x_t is a x0 + sigma eps.
+
+    For schedules that preserve the variance, a^2 + sigma^2 = 1; then x0 and eps are x_t and v, turned. Told y, they are
+    about what is left of x_t without it.
+    """
+    a, x = 1 - p.shift, p.x - p.shift * p.y
+    x0 = p.clip_x0((a * x - p.sigma * v) / (a**2 + p.sigma**2))
+    return Prediction(x0, p.clip_res(p.y - x0), (p.sigma * x + a * v) / (a**2 + p.sigma**2))
+
+
 class Output(NamedTuple):
     """One meaning of a net's output: how many pictures it holds, and how they become a ``Prediction``."""
 
@@ -243,6 +254,7 @@ OUTPUTS: dict[str, Output] = {
     "eps": Output(1, from_eps),
     "euler_eps": Output(1, from_euler_eps),
     "x0": Output(1, from_x0),
+    "v": Output(1, from_v),
     "res_eps": Output(2, from_res_eps),
     "res_sum": Output(2, from_res_sum),
     "x0_eps": Output(2, from_x0_eps),

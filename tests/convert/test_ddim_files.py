@@ -13,7 +13,7 @@ from official_adm import official_adm
 from official_simple import config, official_simple, simple_names
 
 from restorer.cli import convert_ddim as module
-from restorer.convert.ddim import difference, opened, to_ddim, to_rddm
+from restorer.convert.ddim import TOLERANCE, difference, opened, to_ddim, to_rddm
 from restorer.convert.ddim_presets import ADM, PRESETS, SIMPLE, Preset
 from restorer.convert.official import Wishes, convert
 from restorer.entry import read_entry
@@ -82,7 +82,7 @@ def test_it_draws_what_ddim_draws_with_the_official_net(tmp_path, name, eta):
     scale = wanted.abs().max()
     for model in (before, after):
         assert (drawn(model.net, model.entry.sample.sampler, 5, eta) - wanted).abs().max() < 1e-5 * scale
-    assert difference(before, after) < 1e-5
+    assert difference(before, after) < TOLERANCE
 
 
 def test_the_way_to_diffusers_is_open_for_simple_nets_only(tmp_path):
@@ -144,7 +144,7 @@ def test_both_ways_of_converting_make_the_same_folder(here, cli, monkeypatch, ne
     one = cli("convert-ddim", "net.pt", "a/made", *preset, model=False)
     assert one.exit_code == 0, one.stderr
     assert one.stdout.splitlines()[0] == "a/made: rddm model, sampler rddm-ddim, times leading"
-    assert float(one.stdout.split()[-1]) < 1e-5
+    assert float(one.stdout.split()[-1]) < TOLERANCE
     assert one.stderr.splitlines()[1:] == ["Note: Tiny."] and "of 3 classes" in one.stderr
     two = cli("models", "convert", "net.pt", "--from", "ddim", "-o", "b/made", *preset, model=False)
     assert two.exit_code == 0 and two.stderr == one.stderr

@@ -127,8 +127,10 @@ def test_schedules_are_those_of_diffusers(tmp_path, beta):
     assert (entry.sample.sampler, entry.sample.steps, entry.sample.times) == ("ddim", 50, "leading")
 
 
-@pytest.mark.parametrize("scheduler", [{"trained_betas": BETAS}, {"timestep_spacing": "trailing"}])
-def test_lists_of_betas_and_trailing_times_are_those_of_diffusers_both_ways(tmp_path, scheduler):
+@pytest.mark.parametrize(
+    "scheduler", [{"trained_betas": BETAS}, {"timestep_spacing": "trailing"}, {"prediction_type": "v_prediction"}]
+)
+def test_lists_of_betas_trailing_times_and_velocities_are_those_of_diffusers_both_ways(tmp_path, scheduler):
     words = {"clip_sample": False, "num_train_timesteps": 200} | scheduler
     before, after, back = (tmp_path / name for name in ("before", "after", "back"))
     saved(before, **words)
@@ -174,7 +176,8 @@ def with_ddpm(folder):
 def test_every_layout_is_the_same_model(tmp_path, forms, change):
     folder = shutil.copytree(forms[0], tmp_path / "other")
     change(folder)
-    assert torch.equal(drawn(folder, steps=2), drawn(forms[0], steps=2))
+    # Not the last bit: where weights lie in memory may decide how a sum is taken.
+    assert (drawn(folder, steps=2) - drawn(forms[0], steps=2)).abs().max() < 1e-4
 
 
 def edited(file, **changes):
@@ -190,7 +193,7 @@ def edited(file, **changes):
         (UNET, {"in_channels": 4}, "a net from 4 to 3 channels, not 3 to 3"),
         (UNET, {"block_out_channels": [8, 32]}, "tensors of this UNet2DModel: of another shape: "),
         (SCHEDULER, {"_class_name": "PNDMScheduler"}, "a PNDMScheduler of diffusers; only DDIM"),
-        (SCHEDULER, {"prediction_type": "v_prediction"}, "prediction_type is 'v_prediction'; only"),
+        (SCHEDULER, {"prediction_type": "sample"}, "prediction_type is 'sample'; only"),
         (SCHEDULER, {"timestep_spacing": "linspace"}, "timestep_spacing is 'linspace'; only 'leading' or 'trailing' c"),
         (SCHEDULER, {"trained_betas": [0.1]}, "trained_betas is a list of 1; only a list of num_train_timesteps, 1000"),
         (SCHEDULER, {"trained_betas": "cosine"}, "trained_betas is 'cosine'; only a list"),

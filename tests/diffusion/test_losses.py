@@ -6,13 +6,13 @@ from torch import nn
 
 from restorer.diffusion.losses import LOSSES, diffusion_loss, targets
 from restorer.diffusion.predict import OUTPUTS, Denoiser
-from restorer.diffusion.schedule import diffuse, rddm_schedule
+from restorer.diffusion.schedule import diffuse, rddm_schedule, vp_schedule
 
 SCHEDULE = rddm_schedule(100)
 SHAPE = (3, 3, 4, 5)
 
 
-PLAIN = [output for output in OUTPUTS if output != "euler_eps"]
+PLAIN = [output for output in OUTPUTS if output not in ("euler_eps", "v")]
 """Outputs whose truth does not depend on x_t."""
 
 
@@ -69,6 +69,16 @@ def test_each_output_adds_its_own_mean_error(output, loss, first, second):
     got = diffusion_loss(Denoiser(Says(off), SCHEDULE, output), x0, y, eps, torch.tensor([1, 50, 100]), loss=loss)
     assert got.shape == ()
     assert float(got) == pytest.approx(first + (second if len(truth) == 2 else 0), rel=1e-5)
+
+
+def test_a_velocity_is_of_each_pictures_own_time():
+    x0, _, eps = pictures()
+    t = torch.tensor([1, 50, 100])
+    schedule = vp_schedule(100)
+    a, sigma = (v[t].view(-1, 1, 1, 1).to(x0.dtype) for v in (1 - schedule.shift, schedule.sigma))
+    denoiser = Denoiser(Says(a * eps - sigma * x0), schedule, "v")
+    assert float(diffusion_loss(denoiser, x0, torch.zeros_like(x0), eps, t, loss="l2")) < 1e-12
+    assert float(diffusion_loss(denoiser, x0, torch.zeros_like(x0), eps, t.flip(0), loss="l2")) > 0.1
 
 
 def test_each_picture_is_shown_at_its_own_time():

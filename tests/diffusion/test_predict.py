@@ -25,7 +25,7 @@ def pictures(*, dtype=torch.float64, spread=1.0):
     return x0, y, torch.randn(SHAPE, generator=rng, dtype=dtype)
 
 
-PLAIN = [output for output in OUTPUTS if output != "euler_eps"]
+PLAIN = [output for output in OUTPUTS if output not in ("euler_eps", "v")]
 """Outputs whose meaning does not depend on the step."""
 
 
@@ -61,6 +61,19 @@ def test_the_truth_gives_back_the_truth(output, name, t):
     x = diffuse(schedule, x0, y, eps, t)
     point = Point(x, y, schedule, t, same, same)
     prediction = OUTPUTS[output].to_prediction(point, *targets(output, x0, y, eps))
+    for got, true in zip(prediction, (x0, y - x0, eps), strict=True):
+        assert torch.allclose(got, true, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("t", [1, 37, 100])
+@pytest.mark.parametrize("nothing", [True, False])
+def test_the_velocity_gives_back_the_truth(t, nothing):
+    schedule = SCHEDULES["vp"]
+    x0, y, eps = pictures()
+    y = torch.zeros_like(y) if nothing else y
+    a, sigma = 1 - float(schedule.shift[t]), float(schedule.sigma[t])
+    point = Point(diffuse(schedule, x0, y, eps, t), y, schedule, t, same, same)
+    prediction = OUTPUTS["v"].to_prediction(point, a * eps - sigma * x0)
     for got, true in zip(prediction, (x0, y - x0, eps), strict=True):
         assert torch.allclose(got, true, rtol=0, atol=1e-10)
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Literal
 import torch
 from torch import Tensor
 
-from restorer import __version__, images
+from restorer import __version__, images, zeroshot
 from restorer.degrade import degrade, parse_recipe
 from restorer.device import dtype_name, is_out_of_memory
 from restorer.errors import DeviceError, ImageError, InputError, RestorerError
@@ -48,13 +48,14 @@ from restorer.search import STREAM
 from restorer.settings import Settings, states
 from restorer.trace import Curves, Frames, Trace, beside
 from restorer.truth import find_truth, measure, read_truth
+from restorer.zeroshot import ZeroShot
 
 __all__ = ["Files", "Job", "Plan", "Record", "Work", "degrading", "plan", "restoring", "run", "run_paths"]
 
 RECORD_VERSION = 1
 SHOWN = (
     *("task", "model", "repo", "revision", "degrade", "strength", "sampler", "steps", "eta", "seed", "sigma"),
-    *("alpha_schedule", "beta_schedule"),
+    *("alpha_schedule", "beta_schedule", "operator", "method", "class"),
 )
 """The keys of a recipe that a record shows."""
 
@@ -71,7 +72,8 @@ class Work:
 
     Where there are masks or traces, ``apply`` gets (pixels, after_step, mask or None, watch or None); a watch is called
     as `restorer.restore.Watch` says. ``scale``: how many times as wide and high it makes a picture. ``warnings``:
-    sentences that hold for every picture.
+    sentences that hold for every picture. ``measure``: (pixels, mask or None, result) -> scores that need no ground
+    truth. ``simulated``: the picture is its own ground truth. ``coloured``: a grey picture becomes one in colour.
     """
 
     apply: Callable[..., Tensor]
@@ -81,6 +83,9 @@ class Work:
     dtype: str = "fp32"
     scale: int = 1
     warnings: tuple[str, ...] = ()
+    measure: Callable[[Tensor, Tensor | None, Tensor], Mapping[str, float]] | None = None
+    simulated: bool = False
+    coloured: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,14 +125,24 @@ def json_score(score: float) -> float | None:
     return round(score, 4) if math.isfinite(score) else None
 
 
-def restoring(restorer: Restorer, settings: Settings, *, masked: bool = False, scale: float | None = None) -> Work:
+def restoring(
+    restorer: Restorer,
+    settings: Settings,
+    *,
+    masked: bool = False,
+    scale: float | None = None,
+    zero: ZeroShot | None = None,
+) -> Work:
     """The work of ``restore``; seed -1 draws one for the whole run. ``masked``: each picture comes with a mask.
 
-    ``scale``: how many times pictures are wanted enlarged, None: as the model does. Raises ``UsageError`` for settings
-    out of range, or when the model's scale or its need of a mask is another.
+    ``scale``: how many times pictures are wanted enlarged, None: as the model does. ``zero``: what is known of the
+    damage, for a prior. Raises ``UsageError`` for settings out of range, or when the model's scale or its need of a
+    mask is another.
     """
-    restorer.check(masked=masked, scale=scale)
     seed = secrets.randbelow(2**32) if settings.seed == -1 else settings.seed
+    if zero is not None:
+        return _reconstructing(restorer, replace(settings, seed=seed), zero, masked=masked)
+    restorer.check(masked=masked, scale=scale)
     settings = restorer.settled(replace(settings, seed=seed))
     return Work(
         apply=lambda y, after_step, mask=None, watch=None: restorer.restore(
@@ -139,6 +154,23 @@ def restoring(restorer: Restorer, settings: Settings, *, masked: bool = False, s
         dtype=dtype_name(restorer.denoiser.dtype),
         scale=restorer.scale,
         warnings=(UNMASKED,) if restorer.fills and not masked else (),
+    )
+
+
+def _reconstructing(restorer: Restorer, settings: Settings, zero: ZeroShot, *, masked: bool) -> Work:
+    settings = zeroshot.check(restorer, settings, zero, masked=masked)
+    return Work(
+        apply=lambda y, after_step, mask=None, watch=None: zeroshot.reconstruct(
+            restorer, y, settings, zero, lambda state: after_step(), mask, watch
+        ),
+        recipe=zeroshot.recipe(restorer, settings, zero),
+        steps=zeroshot.calls(settings, zero, restorer.denoiser.schedule.T),
+        device=str(restorer.device),
+        dtype=dtype_name(restorer.denoiser.dtype),
+        scale=zero.scale,
+        measure=lambda y, mask, x: zeroshot.measure(restorer, y, settings, zero, mask, x),
+        simulated=zero.simulate,
+        coloured=zero.coloured,
     )
 
 
@@ -161,12 +193,13 @@ def run_paths(
     output: str | PathLike[str] | None = None,
     settings: Settings | None = None,
     files: Files | None = None,
+    zero: ZeroShot | None = None,
 ) -> Iterator[Record]:
     """Restore files and folders and yield a record of each, failed ones among them."""
     files = files or Files()
     todo = plan(paths, output, files)
     yield from failures(todo)
-    work = restoring(restorer, settings or Settings(), masked=files.mask is not None)
+    work = restoring(restorer, settings or Settings(), masked=files.mask is not None, zero=zero)
     yield from run(work, todo.jobs, files)
 
 
@@ -238,6 +271,7 @@ class _Bench:
         if self.dry_run:
             return self._record(job, "planned")
         picture = _decode(data, job, self.files.max_pixels)
+        picture = picture.coloured() if self.work.coloured else picture
         planned = job.target
         job, form = self._settle(job, picture)
         if job.target != planned:
@@ -251,22 +285,23 @@ class _Bench:
                 f"{self.files.max_pixels:,}; raise --max-pixels if there is memory for it, or cut the picture."
             )
         job = _warned(job, *(f"{job.name}: {sentence}" for sentence in self.work.warnings))
-        marked = None if mask is None else mask.pixels(picture.size, self.files.max_pixels)
-        job, clean = self._truth(job, (width, height))
+        marked = None if mask is None else mask.pixels(picture.size, self.files.max_pixels, self.work.scale)
+        job, clean = (job, picture.pixels) if self.work.simulated else self._truth(job, (width, height))
         trace = None if clean is None and self.files.trace == "plot" else self._trace(job, recipe)
         self._prepare(job)
         self._check_trace(job, trace)
         watch = None if trace is None else Curves(clean) if trace.kind == "plot" else Frames(self.work.steps)
         result = picture.restored(self._apply(job, picture.pixels, marked, watch))
+        scores = {} if self.work.measure is None else dict(self.work.measure(picture.pixels, marked, result.pixels))
         self._write(job, result, form, recipe)
         if clean is None and trace is None:
-            return self._record(job, "done", result.size)
+            return replace(self._record(job, "done", result.size), scores=scores)
         written = images.as_written(result, format=form, bits=self.files.bits)
         if trace:
             trace.write(watch.drawn(written))
-        scores, unmeasured = ({}, []) if clean is None else measure(written, clean)
+        compared, unmeasured = ({}, []) if clean is None else measure(written, clean)
         job = _warned(job, *(f"{job.name}: {sentence}" for sentence in unmeasured))
-        return replace(self._record(job, "done", result.size), scores=scores)
+        return replace(self._record(job, "done", result.size), scores={**compared, **scores})
 
     def _read(self, job: Job) -> bytes:
         if job.source is None:

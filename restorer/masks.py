@@ -26,14 +26,18 @@ class Mask:
         """Of the file, in hex."""
         return hashlib.sha256(self.data).hexdigest()
 
-    def pixels(self, size: tuple[int, int], max_pixels: int) -> Tensor:
+    def pixels(self, size: tuple[int, int], max_pixels: int, scale: int = 1) -> Tensor:
         """(1, 3, height, width) in [0, 1]; ``size``: (width, height) of its picture, both upright.
+
+        It may also be ``scale`` times as large, as the result is.
 
         Raises ``ImageError`` when it cannot be decoded, or is of another size.
         """
         picture = images.decode(self.data, str(self.file), max_pixels=max_pixels)
-        if picture.size != size:
-            own, wanted = ("{}x{}".format(*pixels) for pixels in (picture.size, size))
+        larger = (scale * size[0], scale * size[1])
+        if picture.size not in (size, larger):
+            own, wanted, enlarged = ("{}x{}".format(*pixels) for pixels in (picture.size, size, larger))
+            wanted += "" if scale == 1 else f", the result {enlarged}"
             raise ImageError(f"{self.file}: a mask of {own} pixels, the picture has {wanted}; make them of one size.")
         return picture.pixels if picture.alpha is None else picture.pixels * picture.alpha
 

@@ -27,6 +27,7 @@ from restorer.settings import Settings, adjusted, settle
 
 if TYPE_CHECKING:
     from restorer.batch import Record
+    from restorer.zeroshot import ZeroShot
 
 Image = TypeVar("Image")
 
@@ -78,6 +79,7 @@ class Restorer:
         sampler: str | None = None,
         alpha_schedule: str | None = None,
         beta_schedule: str | None = None,
+        zero: ZeroShot | None = None,
     ) -> Image:
         """Restore a PIL image, numpy array or tensor; the same kind comes back, ``scale`` times as wide and high.
 
@@ -86,13 +88,18 @@ class Restorer:
         marked before it begins (``fills``) takes a picture without a mask as filled already.
         ``sigma``: the image's noise in 8-bit levels, for models that begin at it, by default guessed.
         ``sampler``: a key of ``restorer.diffusion.samplers.SAMPLERS``, by default the card's. ``alpha_schedule``,
-        ``beta_schedule``: other tables than the model's, MODE or MODE:POWER, as "decreased:0.3".
+        ``beta_schedule``: other tables than the model's, MODE or MODE:POWER, as "decreased:0.3". ``zero``: what is
+        known of the damage, as ``ZeroShot("sr:4")``, for a prior.
         The same ``seed`` gives the same picture. Raises ``ImageError`` or ``UsageError``.
         """
         y, same_kind = to_tensor(image)
         marked = None if mask is None else to_tensor(mask)[0]
         settings = Settings(steps, eta, seed, None, sigma, sampler, alpha_schedule, beta_schedule)
-        return same_kind(self.restore(y, settings, mask=marked))
+        if zero is None:
+            return same_kind(self.restore(y, settings, mask=marked))
+        from restorer.zeroshot import reconstruct
+
+        return same_kind(reconstruct(self, y, settings, zero, mask=marked))
 
     def run(
         self,
@@ -110,6 +117,7 @@ class Restorer:
         sampler: str | None = None,
         alpha_schedule: str | None = None,
         beta_schedule: str | None = None,
+        zero: ZeroShot | None = None,
     ) -> Iterator[Record]:
         """Restore files and folders as the command does, and yield a record of each, failed ones among them.
 
@@ -123,7 +131,7 @@ class Restorer:
         mask, gt = (None if place is None else Path(place) for place in (mask, gt))
         files = Files(exists=exists, mask=mask, gt=gt, trace=trace)
         settings = Settings(steps, eta, seed, None, sigma, sampler, alpha_schedule, beta_schedule)
-        yield from run_paths(self, paths, output, settings, files)
+        yield from run_paths(self, paths, output, settings, files, zero)
 
     @property
     def takes_mask(self) -> bool:
@@ -151,7 +159,9 @@ class Restorer:
         """
         name = self.entry.name
         if self.entry.task == GENERATE:
-            raise UsageError(f"Model {name!r} draws new pictures, from no input; use restorer generate.")
+            raise UsageError(
+                f"Model {name!r} draws new pictures; use restorer generate, or name the damage: --operator sr:4."
+            )
         if masked and not self.takes_mask:
             raise UsageError(f"Model {name!r} takes no mask; leave out --mask, or use a model that takes one.")
         if "mask" in self.entry.predict.input and not masked:

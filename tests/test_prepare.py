@@ -54,8 +54,9 @@ def test_a_card_can_ask_for_it(tmp_path, toy_restorer):
     asking = Restorer.from_pretrained(str(toy_model(tmp_path / "toy", prepare="equalize")), device="cpu", dtype="fp32")
     y = (torch.rand(1, 3, 9, 14, generator=torch.Generator().manual_seed(0)) * 80).round() / 255
     made = asking.restore(y, Settings())
-    assert torch.equal(made, toy_restorer.restore(equalize(y), Settings()))
-    assert not torch.equal(made, toy_restorer.restore(y, Settings()))
+    # Not the last bit: where weights lie in memory may decide how a sum is taken.
+    assert (made - toy_restorer.restore(equalize(y), Settings())).abs().max() < 1e-5
+    assert (made - toy_restorer.restore(y, Settings())).abs().max() > 0.01
     assert asking.recipe(Settings())["prepare"] == "equalize" and "prepare" not in toy_restorer.recipe(Settings())
 
 

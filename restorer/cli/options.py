@@ -11,6 +11,7 @@ import typer
 
 FILES = "Input and output"
 RESTORATION = "Restoration"
+ZERO_SHOT = "Zero-shot restoration"
 FILE = "File"
 COMPUTE = "Compute"
 EXTRA = "Extra output"
@@ -142,7 +143,7 @@ Scale = Annotated[
     typer.Option(
         "--scale",
         min=1,
-        help="Enlargement. A model enlarges as it was trained to, and refuses any other.  [default: the model's]",
+        help="Enlargement. A trained model refuses any but its own.  [default: the model's, or 4]",
         show_default=False,
         rich_help_panel=RESTORATION,
     ),
@@ -184,9 +185,85 @@ Sigma = Annotated[
         "--sigma",
         min=0,
         max=255,
-        help="Noise of the picture in 8-bit levels, for models that begin at it.  [default: guessed]",
+        help="Noise of the picture in 8-bit levels.  [default: guessed by models that begin at it, 0 with --operator]",
         show_default=False,
         rich_help_panel=RESTORATION,
+    ),
+]
+Operator = Annotated[
+    str | None,
+    typer.Option(
+        "--operator",
+        metavar="SPEC",
+        help="Known damage, for a model that draws new pictures: sr:4, blur:gauss:2, blur:FILE, gray, mask, denoise, "
+        "cs:0.25; chain with +, the first first.",
+        show_default=False,
+        rich_help_panel=ZERO_SHOT,
+    ),
+]
+Method = Annotated[
+    Literal["ddnm", "ddrm"] | None,
+    typer.Option(
+        "--method", help="How the damage is used.  [default: ddnm]", show_default=False, rich_help_panel=ZERO_SHOT
+    ),
+]
+TravelLength = Annotated[
+    int | None,
+    typer.Option(
+        "--travel-length",
+        min=1,
+        help="Time travel: every so many steps, go back by as many.  [default: 1]",
+        show_default=False,
+        rich_help_panel=ZERO_SHOT,
+    ),
+]
+TravelRepeat = Annotated[
+    int | None,
+    typer.Option(
+        "--travel-repeat",
+        min=1,
+        help="Walk each stretch so often; 1 is no time travel.  [default: 1]",
+        show_default=False,
+        rich_help_panel=ZERO_SHOT,
+    ),
+]
+Simulate = Annotated[
+    bool,
+    typer.Option(
+        "--simulate",
+        help="The pictures are clean: damage them first, and tell PSNR, SSIM and consistency of what is made of that.",
+        rich_help_panel=ZERO_SHOT,
+    ),
+]
+WindowKind = Annotated[
+    Literal["blend", "mask-shift"] | None,
+    typer.Option(
+        "--windows",
+        help="Pictures larger than the model's own: windows blended at every step, or one after the other, each "
+        "held to what is done.  [default: blend]",
+        show_default=False,
+        rich_help_panel=ZERO_SHOT,
+    ),
+]
+Tile = Annotated[
+    str | None,
+    typer.Option(
+        "--tile",
+        "-t",
+        metavar="SIDE",
+        help="A window's side in pixels, auto (what the model was trained on), or off.  [default: auto]",
+        show_default=False,
+        rich_help_panel=ZERO_SHOT,
+    ),
+]
+TileOverlap = Annotated[
+    int | None,
+    typer.Option(
+        "--tile-overlap",
+        min=0,
+        help="Pixels that neighbouring windows share.  [default: a fourth of the side]",
+        show_default=False,
+        rich_help_panel=ZERO_SHOT,
     ),
 ]
 AlphaSchedule = Annotated[

@@ -70,7 +70,7 @@ def scored(scores: Mapping[str, float]) -> str:
     return ", ".join(SCORES[name].format(score) for name, score in scores.items())
 
 
-SCORES: dict[str, str] = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}"}
+SCORES: dict[str, str] = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "consistency": "consistency {:.3g}"}
 
 
 class Output:

@@ -3,17 +3,17 @@
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from restorer.cli import options as o
+from restorer.cli.damage import known_damage, load
 from restorer.cli.output import Output
 from restorer.cli.work import carry_out
 from restorer.entry import TASKS
-from restorer.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from restorer.batch import Work
-    from restorer.restore import Restorer
     from restorer.settings import Settings
 
 HELP: dict[str, str] = {
@@ -44,6 +44,29 @@ EXAMPLES = """\
 NOISY = ("denoise",)
 """Tasks whose models may be told how much noise there is."""
 
+KNOWN = ("deblur", "upscale", "inpaint", "colorize")
+"""Tasks whose damage may be known, and undone by a prior."""
+
+ZERO_SHOT = ("operator", "method", "travel_length", "travel_repeat", "windows", "tile", "tile_overlap")
+"""The arguments that say it."""
+
+OWN_EXAMPLES: dict[str, str] = {
+    "upscale": """\
+  restorer upscale small.png --scale 4           small_upscaled.png, four times as wide and high
+  restorer upscale photos/ -o large/ --scale 2   a folder""",
+    "colorize": """\
+  restorer colorize grey.jpg                     grey_colorized.jpg, beside it
+  restorer colorize scans/ -r -o colour/         a folder with its subfolders""",
+    "deblur": """\
+  restorer deblur photo.jpg --operator blur:gauss:2             a blur of known width
+  restorer deblur photo.jpg --operator blur:kernel.png --sigma 2   any known blur, and some noise
+  restorer deblur photos/ -m my-model/ -o sharp/                a trained model""",
+    "inpaint": """\
+  restorer inpaint photo.jpg --mask mask.png     photo_inpainted.jpg; white is what to repaint
+  restorer inpaint photos/ --mask masks/         masks of equal names""",
+}
+"""Task -> examples, where they are not those of all."""
+
 MASKED_EXAMPLES = """\
   restorer {command} photo.jpg -m my-model/ --mask mask.png    photo_{participle}.jpg, beside it
   restorer {command} photos/ -m my-model/ --mask masks/        masks of equal names"""
@@ -70,6 +93,14 @@ def _restore(
     seed: o.Seed = 0,
     alpha_schedule: o.AlphaSchedule = None,
     beta_schedule: o.BetaSchedule = None,
+    operator: o.Operator = None,
+    method: o.Method = None,
+    travel_length: o.TravelLength = None,
+    travel_repeat: o.TravelRepeat = None,
+    windows: o.WindowKind = None,
+    tile: o.Tile = None,
+    tile_overlap: o.TileOverlap = None,
+    simulate: o.Simulate = False,
     format: o.Format = "auto",
     quality: o.Quality = 95,
     bits: o.Bits = "auto",
@@ -98,27 +129,18 @@ def _restore(
     files = Files(participle, suffix, recursive, exists, *looks, max_pixels, mask, gt, trace)
     schedules = {"alpha_schedule": alpha_schedule, "beta_schedule": beta_schedule}
     settings = Settings(steps, eta, seed, sigma=sigma, sampler=sampler, **schedules)
+    flags = {"method": method, "travel_length": travel_length, "travel_repeat": travel_repeat}
+    flags |= {"windows": windows, "tile": tile, "overlap": tile_overlap, "sigma": sigma}
 
     def begin() -> "Work":
-        work = restoring(_load(model, task, device, dtype), settings, masked=mask is not None, scale=scale)
+        restorer, left_to_prior = load(model, task, operator, device, dtype)
+        zero = known_damage(left_to_prior, operator, scale, simulate=simulate, **flags)
+        own = settings if zero is None else replace(settings, sigma=None)
+        work = restoring(restorer, own, masked=mask is not None, scale=scale, zero=zero)
         out.note(_told(work, settings), level=0 if dry_run else 1)
         return work
 
     carry_out(plan(words, output, files), begin, files, out, dry_run=dry_run, fail_fast=fail_fast)
-
-
-def _load(model: str | None, task: str | None, device: str, dtype: str) -> "Restorer":
-    """The model; the task is the model's own unless it is named, and then they must agree."""
-    from restorer.restore import Restorer
-
-    if task is not None and task not in TASKS:
-        raise unknown("task", task, list(TASKS))
-    chosen = {"task": task} if task else {}
-    restorer = Restorer.from_pretrained(model, device=device, dtype=dtype, **chosen)
-    own = restorer.entry.task
-    if task not in (None, own):
-        raise UsageError(f"Model {restorer.entry.name!r} is for {own}, not {task}; leave out --task or --model.")
-    return restorer
 
 
 def _told(work: "Work", settings: "Settings") -> str:
@@ -137,10 +159,12 @@ def _told(work: "Work", settings: "Settings") -> str:
 
 def examples(task: str) -> str:
     """The examples of a task's own command."""
+    if task in OWN_EXAMPLES:
+        return OWN_EXAMPLES[task]
     return (MASKED_EXAMPLES if task in MASKED else EXAMPLES).format(command=task, participle=TASKS[task])
 
 
-def fixed(function: Callable[..., None], **arguments: str | None) -> Callable[..., None]:
+def fixed(function: Callable[..., None], **arguments: str | bool | None) -> Callable[..., None]:
     """``function`` with some arguments settled and gone from its signature, which is what Typer makes options of."""
     command = functools.update_wrapper(functools.partial(function, **arguments), function)
     signature = inspect.signature(function)
@@ -155,8 +179,9 @@ restore = fixed(_restore, participle="restored")
 def _alias(task: str) -> Callable[..., None]:
     """A task's own command, with the options that its models may use."""
     unused = {} if task in MASKED else {"mask": None}
-    unused |= {} if task in NOISY else {"sigma": None}
+    unused |= {} if task in (*NOISY, *KNOWN) else {"sigma": None}
     unused |= {} if task in ENLARGING else {"scale": None}
+    unused |= {} if task in KNOWN else dict.fromkeys(ZERO_SHOT) | {"simulate": False}
     return fixed(_restore, participle=TASKS[task], task=task, **unused)
 
 

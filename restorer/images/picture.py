@@ -59,6 +59,11 @@ class Picture:
         told = at_size(self.size, (width, height), exif=self.exif, xmp=self.xmp, dpi=self.dpi)
         return replace(self, pixels=pixels, alpha=resize_alpha(self.alpha, (height, width)), **told)
 
+    def coloured(self) -> "Picture":
+        """The same picture, of which a grey one has three colour channels when written, and no profile of grey."""
+        profile = self.icc if self.icc is None or self.icc[16:20] != b"GRAY" else None
+        return replace(self, grey=False, icc=profile)
+
 
 def resize_alpha(alpha: Tensor | None, size: tuple[int, int]) -> Tensor | None:
     """Alpha (1, 1, H, W) brought to ``size`` (H, W), smoothly; untouched when it has that size, None stays None."""

@@ -1,0 +1,102 @@
+"""Which model restores, and with what known damage: the words of ``--operator``, or what a task means by itself."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from restorer.entry import GENERATE, TASKS, default_model
+from restorer.errors import ModelError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from restorer.restore import Restorer
+    from restorer.zeroshot import ZeroShot
+
+ENLARGEMENT = 4.0
+"""Without --scale."""
+
+
+def load(
+    model: str | None, task: str | None, operator: str | None, device: str, dtype: str
+) -> tuple["Restorer", str | None]:
+    """The model, and the task if that is for a prior to do. Raises ``UsageError`` where model and task disagree.
+
+    The task is the model's own unless it is named. A task that no trained model serves falls to the prior that comes
+    with restorer, if it can say what the damage is.
+    """
+    from restorer.restore import Restorer
+
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, list(TASKS))
+    if model is None and (operator is not None or (task in IMPLIED and not _is_served(task))):
+        model = default_model(GENERATE)
+    chosen = {"task": task} if task else {}
+    restorer = Restorer.from_pretrained(model, device=device, dtype=dtype, **chosen)
+    own = restorer.entry.task
+    if operator is not None or (own == GENERATE and task in IMPLIED):
+        return restorer, task
+    if task not in (None, own):
+        raise UsageError(f"Model {restorer.entry.name!r} is for {own}, not {task}; leave out --task or --model.")
+    return restorer, None
+
+
+def _is_served(task: str) -> bool:
+    try:
+        return bool(default_model(task))
+    except ModelError:
+        return False
+
+
+def known_damage(
+    task: str | None, operator: str | None, scale: float | None, *, simulate: bool, **flags: Any
+) -> "ZeroShot | None":
+    """What is known of the damage, or None for a trained model; ``flags``: fields of ``ZeroShot``, None where not said.
+
+    ``task``: what a prior is to do. Raises ``UsageError`` for flags that a trained model has no use for.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    if operator is None and task is None:
+        named = [*(["simulate"] if simulate else []), *(name for name in given if name != "sigma")]
+        for name in named:
+            flag = name.replace("_", "-").replace("overlap", "tile-overlap")
+            raise UsageError(f"--{flag} is for zero-shot restoration; name the damage too, as --operator sr:4.")
+        return None
+    from restorer.zeroshot import ZeroShot
+
+    if operator is not None and scale is not None:
+        raise UsageError(f"{operator!r} says itself what is enlarged; leave out --scale, or --operator.")
+    if "tile" in given:
+        given["tile"] = _side(given["tile"])
+    return ZeroShot(operator or IMPLIED[task](scale), simulate=simulate, **given)
+
+
+def _side(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if text == "off":
+        return 0
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--tile is auto, off, or a number of pixels, not {text!r}.")
+    return int(text)
+
+
+def _enlarged(scale: float | None) -> str:
+    factor = ENLARGEMENT if scale is None else scale
+    if not factor.is_integer():
+        raise UsageError(f"A prior enlarges by a whole number, not {scale:g}; use --scale {round(factor)}.")
+    return f"sr:{factor:.0f}"
+
+
+def _whole(word: str) -> Callable[[float | None], str]:
+    def operator(scale: float | None) -> str:
+        if scale is not None:
+            raise UsageError("--scale is for enlarging; leave it out.")
+        return word
+
+    return operator
+
+
+IMPLIED: dict[str, Callable[[float | None], str]] = {
+    "upscale": _enlarged,
+    "inpaint": _whole("mask"),
+    "colorize": _whole("gray"),
+}
+"""Task -> the operator that it means, of --scale."""

@@ -331,8 +331,19 @@ def reconstruct(
     ``watch``: see ``Restorer.restore``. Raises ``ImageError`` and ``UsageError``.
     """
     settings = check(restorer, settings, zero, masked=mask is not None)
+    return solve(restorer, _posed(restorer, picture, settings, zero, mask), settings, zero, progress, watch)
+
+
+def solve(
+    restorer: Restorer,
+    problem: Problem,
+    settings: Settings,
+    zero: ZeroShot,
+    progress: Callable[[State], None] | None = None,
+    watch: Watch | None = None,
+) -> Tensor:
+    """As ``reconstruct``, of a problem that was posed, with settings that were checked."""
     denoiser = restorer.denoiser
-    problem = _posed(restorer, picture, settings, zero, mask)
     x0 = _run(restorer, denoiser, problem, settings, zero, progress, watch)
     if not x0.isfinite().all() and denoiser.dtype != torch.float32:
         x0 = _run(restorer, restorer.exact(), problem, settings, zero, None, watch)

@@ -213,6 +213,7 @@ class Restorer:
         settings = self.settled(settings)
         path = settings.path and [list(point) for point in settings.path]
         chosen = {"alpha_schedule": settings.alpha_schedule, "beta_schedule": settings.beta_schedule, "path": path}
+        chosen["class"] = settings.label
         if self.entry.sample.begin == "picture":
             chosen["sigma"] = settings.sigma or "guessed"
         recipe = {

@@ -20,7 +20,7 @@ class Settings:
     ``sampler`` and ``times`` are keys of SAMPLERS and GRIDS. ``sigma``: standard deviation of the picture's own noise,
     in 8-bit levels, for models that begin at it; None: guessed from the picture. ``alpha_schedule``, ``beta_schedule``:
     words of ``readjust``, as "decreased:0.3". ``path``: (shift, sigma) points to go by instead of times, for
-    ``generate`` alone; it has its own steps.
+    ``generate`` alone; it has its own steps. ``label``: the class to draw, for models that know some.
     """
 
     steps: int | None = None
@@ -32,6 +32,7 @@ class Settings:
     alpha_schedule: str | None = None
     beta_schedule: str | None = None
     path: tuple[tuple[float, float], ...] | None = None
+    label: int | None = None
 
 
 def settle(settings: Settings, entry: Entry, denoiser: Denoiser) -> Settings:
@@ -64,12 +65,14 @@ def settle(settings: Settings, entry: Entry, denoiser: Denoiser) -> Settings:
     settled = replace(settings, steps=steps, eta=eta, times=times, sampler=sampler, path=path, **words)
     _check_sampler(settled, adjusted(denoiser, entry, settled))
     _check_sigma(settings.sigma, entry, denoiser)
+    _check_label(settings.label, entry)
     return settled
 
 
 def adjusted(denoiser: Denoiser, entry: Entry, settings: Settings) -> Denoiser:
     """``denoiser`` on the schedule that settled settings choose. Raises ``UsageError`` where it cannot be."""
-    return readjusted(denoiser, entry, settings.sampler, settings.alpha_schedule, settings.beta_schedule)
+    told = replace(denoiser, label=settings.label)
+    return readjusted(told, entry, settings.sampler, settings.alpha_schedule, settings.beta_schedule)
 
 
 def states(settings: Settings) -> int:
@@ -97,6 +100,16 @@ def _check_sampler(settings: Settings, denoiser: Denoiser) -> None:
         SAMPLERS[settings.sampler](None, denoiser.schedule, None, [denoiser.schedule.T, 0], eta=settings.eta)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _check_label(label: int | None, entry: Entry) -> None:
+    classes = entry.net.get("classes")
+    if label is None:
+        return
+    if classes is None:
+        raise UsageError(f"Model {entry.name!r} knows no classes; leave out --class.")
+    if not 0 <= label < classes:
+        raise UsageError(f"Model {entry.name!r} knows the classes 0 to {classes - 1}, not {label}.")
 
 
 def _check_sigma(sigma: float | None, entry: Entry, denoiser: Denoiser) -> None:

@@ -148,7 +148,7 @@ def test_a_card_without_a_size_wants_one(tmp_path):
 def test_models_are_told_apart(prior, toy_restorer):
     with pytest.raises(UsageError, match="'toy' is for derain, not for new pictures; use restorer restore"):
         next(toy_restorer.generate())
-    with pytest.raises(UsageError, match="'toy' draws new pictures, from no input; use restorer generate"):
+    with pytest.raises(UsageError, match="'toy' draws new pictures; use restorer generate, or name"):
         prior.restore(torch.rand(1, 3, 16, 16), Settings())
 
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 import pytest
 import torch
 
+from restorer.convert.ddim import opened, to_ddim
 from restorer.degrade import degrade
 from restorer.entry import card, default_model, embedded, parse_entry, read_entry
 from restorer.load import card_inside, find, hash_file
 from restorer.metrics import psnr
 from restorer.restore import Restorer
 from restorer.settings import Settings
+from restorer.tiling import windows
 from restorer.train.config import read_config
+from restorer.zeroshot import ZeroShot, check, consistency, pose, reconstruct, solve
 
 MODELS = sorted(embedded())
-LARGEST = {"rddm-derain-tiny": 6_000_000, "irsde-denoise-tiny": 6_000_000}  # bytes of weights
+LARGEST = {
+    "rddm-derain-tiny": 6_000_000,
+    "irsde-denoise-tiny": 6_000_000,
+    "ddpm-natural-tiny": 10_000_000,
+}  # bytes of weights
 
 
 def test_there_are_models():
     assert set(LARGEST) == set(MODELS)
     assert default_model("derain") == "rddm-derain-tiny"
     assert default_model("denoise") == "irsde-denoise-tiny"
+    assert default_model("generate") == "ddpm-natural-tiny"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -83,3 +91,49 @@ def test_the_denoising_model_takes_out_noise(sigma, told):
     restorer = Restorer.from_pretrained("irsde-denoise-tiny", device="cpu", dtype="fp32")
     settings = Settings(sigma=sigma if told else None)
     assert psnr(restorer.restore(noisy, settings), clean) - psnr(noisy, clean) > 8
+
+
+def waves(height, width):
+    rows, columns = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)[None]
+    return torch.stack([0.5 + 0.3 * torch.sin(19 * rows + k) * torch.cos(17 * columns) for k in range(3)])[None]
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return Restorer.from_pretrained("ddpm-natural-tiny", device="cpu", dtype="fp32")
+
+
+@pytest.mark.parametrize(("word", "sigma", "gain"), [("sr:4", 0, 2), ("denoise", 25, 6), ("blur:gauss:2", 10, 6)])
+def test_the_prior_restores_and_hears_the_noise(prior, word, sigma, gain):
+    clean, zero = waves(72, 96), ZeroShot(word, sigma=sigma, simulate=True)
+    settings = check(prior, Settings(10), zero, masked=False)
+    problem = pose(zero, clean, None, (-1.0, 1.0), 0, torch.zeros(()))
+    got = solve(prior, problem, settings, zero)
+    base = ((problem.op.pinv(problem.y) + 1) / 2).clamp(0, 1)
+    assert psnr(got, clean) > psnr(base, clean) + gain
+    left = consistency(problem, got, (-1.0, 1.0))
+    assert 0.7 < left / sigma < 1.3 if sigma else left < 1e-2
+
+
+def test_windows_of_the_prior_leave_no_seam(prior):
+    """The mean step across a window's edge is at most 1.1 times that elsewhere."""
+    y = waves(16, 64) + 0.05 * torch.randn(1, 3, 16, 64, generator=torch.Generator().manual_seed(0))
+    got = reconstruct(prior, y.clamp(0, 1), Settings(5), ZeroShot("sr:4", tile=32))
+    over = windows((64, 256), 32, 9, 8)
+    steps = got.diff(dim=-1).abs().mean((0, 1, 2))
+    edges = sorted({left - 1 for _, left in over.corners} | {left + 31 for _, left in over.corners})
+    at_edge = torch.zeros(len(steps), dtype=torch.bool)
+    at_edge[[edge for edge in edges if 0 <= edge < len(steps)]] = True
+    assert at_edge.sum() > 15
+    assert steps[at_edge].mean() <= 1.1 * steps[~at_edge].mean()
+
+
+def test_diffusers_loads_the_prior_and_draws_the_same(prior, tmp_path):
+    from diffusers import DDIMPipeline
+
+    to_ddim(opened("ddpm-natural-tiny"), tmp_path / "diffusers")
+    theirs = DDIMPipeline.from_pretrained(str(tmp_path / "diffusers"))
+    theirs.set_progress_bar_config(disable=True)
+    words = {"num_inference_steps": 4, "eta": 0.0, "generator": torch.Generator().manual_seed(5), "output_type": "np"}
+    wanted = torch.from_numpy(theirs(batch_size=1, **words).images).permute(0, 3, 1, 2)
+    assert (next(prior.generate(1, seed=5, steps=4)) - wanted).abs().max() < 1e-3

@@ -1,5 +1,6 @@
 """Zero-shot restoration: what is measured is met, whatever the size, the windows and the prior."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -188,8 +189,8 @@ def test_the_api_takes_it(prior):
 def test_what_is_recorded(prior):
     zero = ZeroShot("sr:4", travel_repeat=3)
     made = recipe(prior, check(prior, FEW, zero, masked=False), zero)
-    assert (made["operator"], made["method"], made["sampler"], made["eta"]) == ("sr:4", "ddnm", "ddnm", 0.85)
-    assert made["travel_repeat"] == 3 and "windows" not in made and made["steps"] == 3
+    assert (made["operator"], made["method"], made["sampler"], made["eta"]) == ("sr:4", "ddnm", "ddnm", 1.0)
+    assert made["travel_repeat"] == 3 and "windows" not in made and (made["steps"], made["times"]) == (3, "cubic")
 
 
 @pytest.mark.parametrize("name", ["repaint", "ddnm-official", "ddnm-official-simplified", "ddnm-posterior"])
@@ -197,6 +198,27 @@ def test_other_samplers_by_name(prior, name):
     y, marked = picture(16, 16), mask(16, 16)
     got = reconstruct(prior, y, replace(FEW, sampler=name), ZeroShot("mask"), mask=marked)
     assert (got - y)[marked == 0].abs().max() < 1e-5
+
+
+def test_a_prior_of_classes_is_told_which(tmp_path):
+    from restorer.nets import NETS
+
+    net = {"arch": "adm_unet", "widths": [8, 8], "layers": 1, "attention": [False, False], "head_width": 4}
+    net |= {"classes": 3, "groups": 4}
+    torch.manual_seed(0)
+    state = NETS["adm_unet"](**{key: value for key, value in net.items() if key != "arch"}).state_dict()
+    changes = {**PRIOR, "size": {"trained": 16}}
+    folder = toy_model(tmp_path / "classes", state=state, **(changes | {"net": net | {"in_channels": 3}}))
+    data = json.loads((folder / "config.json").read_text())
+    data["net"] = net
+    (folder / "config.json").write_text(json.dumps(data))
+    made = Restorer.from_pretrained(str(folder), device="cpu", dtype="fp32")
+    y, zero = picture(8, 8), ZeroShot("sr:2")
+    own, *told = (reconstruct(made, y, replace(FEW, label=label), zero) for label in (None, 0, 1))
+    assert torch.equal(own, told[0]) and not torch.equal(own, told[1])
+    assert made.recipe(Settings(label=1))["class"] == 1
+    with pytest.raises(UsageError, match="knows the classes 0 to 2, not 3"):
+        reconstruct(made, y, replace(FEW, label=3), zero)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ def load(
         raise unknown("task", task, list(TASKS))
     if model is None and (operator is not None or (task in IMPLIED and not _is_served(task))):
         model = default_model(GENERATE)
+    if model is None and task in SAID and not _is_served(task):
+        raise UsageError(f"No trained model for {task} comes with restorer; name one with --model, or {SAID[task]}.")
     chosen = {"task": task} if task else {}
     restorer = Restorer.from_pretrained(model, device=device, dtype=dtype, **chosen)
     own = restorer.entry.task
@@ -93,6 +95,9 @@ def _whole(word: str) -> Callable[[float | None], str]:
 
     return operator
 
+
+SAID: dict[str, str] = {"deblur": "the blur that is to be undone: --operator blur:gauss:2"}
+"""Task -> what a prior would have to be told."""
 
 IMPLIED: dict[str, Callable[[float | None], str]] = {
     "upscale": _enlarged,

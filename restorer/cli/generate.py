@@ -68,7 +68,7 @@ Size = Annotated[
     ),
 ]
 Times = Annotated[
-    Literal["rddm", "leading", "trailing"] | None,
+    Literal["rddm", "leading", "trailing", "quadratic", "cubic"] | None,
     typer.Option(
         "--times",
         help="Where the steps lie: as in official RDDM, or in diffusers.  [default: from the model]",

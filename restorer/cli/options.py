@@ -227,6 +227,16 @@ TravelRepeat = Annotated[
         rich_help_panel=ZERO_SHOT,
     ),
 ]
+Class = Annotated[
+    int | None,
+    typer.Option(
+        "--class",
+        min=0,
+        help="What the picture shows, by number, for models that know classes.  [default: the model's]",
+        show_default=False,
+        rich_help_panel=ZERO_SHOT,
+    ),
+]
 Simulate = Annotated[
     bool,
     typer.Option(
@@ -261,7 +271,7 @@ TileOverlap = Annotated[
     typer.Option(
         "--tile-overlap",
         min=0,
-        help="Pixels that neighbouring windows share.  [default: a fourth of the side]",
+        help="Pixels that neighbouring windows share.  [default: a fourth of the side, and 1]",
         show_default=False,
         rich_help_panel=ZERO_SHOT,
     ),

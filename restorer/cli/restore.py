@@ -47,7 +47,7 @@ NOISY = ("denoise",)
 KNOWN = ("deblur", "upscale", "inpaint", "colorize")
 """Tasks whose damage may be known, and undone by a prior."""
 
-ZERO_SHOT = ("operator", "method", "travel_length", "travel_repeat", "windows", "tile", "tile_overlap")
+ZERO_SHOT = ("operator", "method", "travel_length", "travel_repeat", "class_", "windows", "tile", "tile_overlap")
 """The arguments that say it."""
 
 OWN_EXAMPLES: dict[str, str] = {
@@ -97,6 +97,7 @@ def _restore(
     method: o.Method = None,
     travel_length: o.TravelLength = None,
     travel_repeat: o.TravelRepeat = None,
+    class_: o.Class = None,
     windows: o.WindowKind = None,
     tile: o.Tile = None,
     tile_overlap: o.TileOverlap = None,
@@ -128,7 +129,7 @@ def _restore(
     looks = (format, quality, depth, keep, record)
     files = Files(participle, suffix, recursive, exists, *looks, max_pixels, mask, gt, trace)
     schedules = {"alpha_schedule": alpha_schedule, "beta_schedule": beta_schedule}
-    settings = Settings(steps, eta, seed, sigma=sigma, sampler=sampler, **schedules)
+    settings = Settings(steps, eta, seed, sigma=sigma, sampler=sampler, label=class_, **schedules)
     flags = {"method": method, "travel_length": travel_length, "travel_repeat": travel_repeat}
     flags |= {"windows": windows, "tile": tile, "overlap": tile_overlap, "sigma": sigma}
 

@@ -153,7 +153,7 @@ class Denoiser:
     that say eps alone, whose x0 there is then all black and white. With a ``codec`` x and y are latents.
 
     ``schedule`` is where x lies. ``read_by`` is another one, by which the net's output is read: the schedule of its
-    training, see ``readjusted``.
+    training, see ``readjusted``. ``label``: the class that a net of classes is told, None: its own.
     """
 
     net: Net
@@ -166,6 +166,7 @@ class Denoiser:
     dtype: torch.dtype = torch.float32
     codec: Codec | None = None
     read_by: Schedule | None = None
+    label: int | None = None
 
     def __call__(self, x: Tensor, t: int, y: Tensor, mask: Tensor | None = None) -> Prediction:
         """x and y: NCHW float32 in the net's range; t: 1 ... T; mask: NCHW in [0, 1] for nets that are shown one."""
@@ -189,7 +190,10 @@ class Denoiser:
 
     def _ask(self, x: Tensor, time: Tensor, y: Tensor, mask: Tensor | None) -> Tensor:
         fed = torch.cat([INPUTS[name](x, y, mask) for name in self.inputs], dim=1)
-        return self.net(fed.to(self.dtype), time.to(x.device, torch.float32))
+        words = (fed.to(self.dtype), time.to(x.device, torch.float32))
+        return (
+            self.net(*words) if self.label is None else self.net(*words, torch.full((len(x),), self.label).to(x.device))
+        )
 
     def _predicted(self, out: Tensor, point: Point) -> Prediction:
         output, out = OUTPUTS[self.output], out.float()

@@ -212,6 +212,21 @@ def trailing_grid(T: int, steps: int) -> list[int]:
     return [*(round(T - i * jump) for i in range(steps)), 0]
 
 
+def quadratic_grid(T: int, steps: int) -> list[int]:
+    """``steps`` + 1 falling times from T to 0, close together at the clean end. [DDIM] appendix D, "quadratic" """
+    return _power_grid(T, steps, 2)
+
+
+def cubic_grid(T: int, steps: int) -> list[int]:
+    """As ``quadratic_grid``, closer still: half of the times lie in the last eighth."""
+    return _power_grid(T, steps, 3)
+
+
+def _power_grid(T: int, steps: int, power: int) -> list[int]:
+    _check_steps(T, steps)
+    return [*(max(i, round(T * (i / steps) ** power)) for i in range(steps, 0, -1)), 0]
+
+
 def _check_steps(T: int, steps: int) -> None:
     if not 1 <= steps <= T:
         raise ValueError(f"steps must be from 1 to {T}, not {steps}.")
@@ -256,5 +271,7 @@ GRIDS: dict[str, Callable[[int, int], list[int]]] = {
     "rddm": time_grid,
     "leading": leading_grid,
     "trailing": trailing_grid,
+    "quadratic": quadratic_grid,
+    "cubic": cubic_grid,
 }
-"""The times of a run by name: official RDDM's, and those of DDIM as diffusers has them."""
+"""The times of a run by name: official RDDM's, those of DDIM as diffusers has them, and two for few steps."""

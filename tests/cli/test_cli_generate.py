@@ -72,7 +72,7 @@ def test_models_that_do_the_other_thing(here, draw, cli, generate, prior, toy):
     assert result.exit_code == 2 and "is for derain, not for new pictures; use restorer restore" in result.stderr
     draw("a.png")
     result = cli("restore", "a.png", "-m", prior, model=False)
-    assert result.exit_code == 2 and "draws new pictures, from no input; use restorer generate" in result.stderr
+    assert result.exit_code == 2 and "draws new pictures; use restorer generate, or name the damage" in result.stderr
 
 
 def test_an_interrupt_closes_the_run(here, generate, monkeypatch):

@@ -80,6 +80,7 @@ def test_options_stand_in_groups(cli):
             "Arguments",
             "Input and output",
             "Restoration",
+            "Zero-shot restoration",
             "File",
             "Compute",
             "Extra output",

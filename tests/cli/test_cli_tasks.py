@@ -10,7 +10,11 @@ def test_every_task_is_listed_with_the_model_that_serves_it(cli):
     lines = [json.loads(line) for line in cli("tasks", "--json", model=False).stdout.splitlines()]
     assert [line["task"] for line in lines] == list(TASKS)
     served = {line["task"]: line["model"] for line in lines if line["model"]}
-    assert served == {"derain": "rddm-derain-tiny", "denoise": "irsde-denoise-tiny"}
+    assert served == {
+        "derain": "rddm-derain-tiny",
+        "denoise": "irsde-denoise-tiny",
+        "generate": "ddpm-natural-tiny",
+    }
     assert all(line["measured"] for line in lines if line["model"])
     assert "denoise" in cli("tasks", model=False).stdout
 

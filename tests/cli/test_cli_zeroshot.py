@@ -83,7 +83,7 @@ def test_simulate_tells_scores(here, draw, run):
     assert line["psnr"] > 5 and 0 <= line["ssim"] <= 1 and line["consistency"] < 0.05
     assert summary["summary"]["consistency"] == line["consistency"]
     recipe = images.read_recipe(here / "clean_restored.png")
-    assert recipe["operator"] == "sr:4" and recipe["simulate"] is True and recipe["eta"] == 0.85
+    assert recipe["operator"] == "sr:4" and recipe["simulate"] is True and recipe["eta"] == 1.0
 
 
 def test_travel_windows_and_methods_change_the_picture(here, draw, run):
@@ -120,6 +120,7 @@ def test_travel_windows_and_methods_change_the_picture(here, draw, run):
         (["restore", "a.png", "--operator", "sr:2", "--tile", "big"], 2, "--tile is auto, off, or a number"),
         (["restore", "a.png", "--operator", "sr:2", "--mask", "small.png"], 2, "has no use for a mask"),
         (["derain", "a.png", "--operator", "sr:2"], 2, "No such option"),
+        (["restore", "a.png", "--operator", "sr:2", "--class", "3"], 2, "knows no classes; leave out --class"),
     ],
 )
 def test_words_that_cannot_be(here, draw, run, words, code, sentence):

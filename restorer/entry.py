@@ -123,7 +123,8 @@ class Entry:
 
     ``codec``: the net between pictures and latents, for a model that restores latents; like ``net``. Its weights are in
     the same file, their names behind ``codec.``. ``prepare``: what is done to a picture first, a word of
-    ``prepare.py``.
+    ``prepare.py``. ``guide``: the classifier that guides a model that draws, like ``net``, and the ``scale`` of its
+    pull, 1 unless said; its weights are behind ``guide.``.
     """
 
     name: str
@@ -141,11 +142,13 @@ class Entry:
     expect: tuple[Expect, ...] = field(default=())
     codec: Mapping[str, Any] | None = None
     prepare: str | None = None
+    guide: Mapping[str, Any] | None = None
     restorer: int = CARD_VERSION
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise unknown("task", self.task, list(TASKS))
+        self._check_guide()
         if self.codec is None:
             return
         if self.task == GENERATE or "mask" in self.predict.input or self.predict.range != (0.0, 1.0):
@@ -153,6 +156,26 @@ class Entry:
                 "codec: a model of latents restores pictures, is shown no mask, and has the range [0, 1]; not "
                 f"{self.task}, {','.join(self.predict.input)}, {list(self.predict.range)}."
             )
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the net is told or the guide knows; None for a model without."""
+        return next((told["classes"] for told in (self.net, self.guide or {}) if told.get("classes")), None)
+
+    def label(self, asked: int | None) -> int | None:
+        """The class that is drawn: the one ``asked`` for, else the one that a net of classes is told by the card."""
+        return self.net.get("label", 0) if asked is None and self.net.get("classes") else asked
+
+    def _check_guide(self) -> None:
+        if self.guide is None:
+            return
+        if self.task != GENERATE:
+            raise UsageError(f"guide: a classifier guides models that draw, of the task {GENERATE}; not {self.task}.")
+        classes, scale = self.guide.get("classes"), self.guide.get("scale", 1.0)
+        if type(classes) is not int:
+            raise UsageError(f"guide: classes must say how many it knows, a whole number, not {classes!r}.")
+        if type(scale) not in (int, float) or not 0 <= scale < float("inf"):
+            raise UsageError(f"guide: scale must be a number from 0 up, not {scale!r}.")
 
 
 def read_entry(file: Path) -> Entry:

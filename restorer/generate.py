@@ -91,11 +91,11 @@ def order(
     settings = restorer.settled(replace(settings, seed=seed))
     if samples > 1 and _is_file(output):
         raise UsageError(f"{output} is one file and cannot hold {samples} pictures; name a folder.")
-    size = checked_size(restorer, size)
+    size = checked_size(restorer, size, settings)
     return Order(output, samples, settings, size, batch_size, overwrite, sheet, trace)
 
 
-def checked_size(restorer: Restorer, size: Size | None) -> Size:
+def checked_size(restorer: Restorer, size: Size | None, settings: Settings) -> Size:
     """(width, height) to draw at; None is what the model was trained on. Raises ``UsageError`` when it cannot be."""
     rule, name = restorer.entry.size, restorer.entry.name
     if size is None and rule.trained is None:
@@ -106,6 +106,10 @@ def checked_size(restorer: Restorer, size: Size | None) -> Size:
             f"{name} draws pictures whose sides are multiples of {rule.multiple} from {rule.minimum} up, "
             f"not {width}x{height}."
         )
+    guide = adjusted(restorer.denoiser, restorer.entry, settings).guide
+    if guide and guide.label is not None and (width, height) != (guide.net.size, guide.net.size):
+        side = guide.net.size
+        raise UsageError(f"The classifier that guides {name} knows {side}x{side} pixels only, not {width}x{height}.")
     return width, height
 
 

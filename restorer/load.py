@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from restorer import hub
 from restorer.convert.diffusers import entry_of, is_diffusers, read_state
 from restorer.device import is_out_of_memory
+from restorer.diffusion.guidance import Guide
 from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
 from restorer.diffusion.samplers import GRIDS, SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES, Schedule
 from restorer.entry import GENERATE, Entry, embedded, hash_file, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
-from restorer.nets import CODECS, NETS
+from restorer.nets import CODECS, GUIDES, NETS
 from restorer.prepare import preparation
 
 CARD = "config.json"
@@ -138,6 +139,11 @@ def build_codec(codec: Mapping[str, Any]) -> nn.Module:
     return _build("codec", "arch", codec, CODECS)
 
 
+def build_guide(guide: Mapping[str, Any]) -> nn.Module:
+    """A fresh classifier of a card's ``guide`` table. Raises ``UsageError``."""
+    return _build("guide", "arch", {key: value for key, value in guide.items() if key != "scale"}, GUIDES)
+
+
 def build_schedule(schedule: Mapping[str, Any]) -> Schedule:
     """The schedule of a card's ``schedule`` table. Raises ``UsageError``."""
     return _build("schedule", "kind", schedule, SCHEDULES)
@@ -188,6 +194,8 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
             net = build_net(entry.net)
             if entry.codec is not None:
                 net.add_module("codec", build_codec(entry.codec))  # a part of the net, as its weights are
+            if entry.guide is not None:
+                net.add_module("guide", build_guide(entry.guide))
             _check_sizes(net, entry)
         schedule = build_schedule(entry.schedule)
         loaded = denoiser(net, schedule, entry, dtype)
@@ -213,6 +221,8 @@ def _check_sizes(net: nn.Module, entry: Entry) -> None:
     channels, height, width = 3, side, side
     if entry.codec is not None:
         channels, height, width = _check_codec(net.get_submodule("codec"), side)
+    if entry.guide is not None:
+        _check_guide(net.get_submodule("guide"), entry)
     fed, wanted = channels * len(entry.predict.input), channels * OUTPUTS[entry.predict.output].count
     what = f"the net must make ({wanted}, {height}, {width}) of ({fed}, {height}, {width})"
     try:
@@ -236,6 +246,23 @@ def _check_codec(codec: nn.Module, side: int) -> tuple[int, ...]:
     return tuple(latent.shape[1:])
 
 
+def _check_guide(guide: nn.Module, entry: Entry) -> None:
+    """Raises ``UsageError`` for a classifier of other pictures or classes than the net's."""
+    own, classes = entry.net.get("classes"), guide.classes
+    if own not in (None, classes):
+        raise UsageError(f"guide: the net knows {own} classes, its guide {classes}; they do not belong together.")
+    side = guide.size
+    if side < entry.size.minimum or side % entry.size.multiple:
+        raise UsageError(f"guide: knows pictures of {side}x{side} pixels only, which the net cannot draw.")
+    what = f"the guide must make ({classes}) of (3, {side}, {side})"
+    try:
+        made = tuple(guide(torch.empty(1, 3, side, side), torch.empty(1)).shape[1:])
+    except RuntimeError as error:
+        raise UsageError(f"{what}, but fails: {error}") from error
+    if made != (classes,):
+        raise UsageError(f"{what}, but makes {made}.")
+
+
 def denoiser(net: nn.Module, schedule: Schedule, entry: Entry, dtype: torch.dtype = torch.float32) -> Denoiser:
     """``net`` used as the card says. Raises ``UsageError`` for a net whose output means nothing with the schedule."""
     p = entry.predict
@@ -244,7 +271,13 @@ def denoiser(net: nn.Module, schedule: Schedule, entry: Entry, dtype: torch.dtyp
             f"the net says euler_eps, which means nothing at t = {schedule.T}; nothing of x0 is left there."
         )
     codec = None if entry.codec is None else net.get_submodule("codec")
-    return Denoiser(net, schedule, p.output, p.input, p.time, p.clip, p.range, dtype, codec)
+    guide = None
+    if entry.guide is not None:
+        guide = Guide(net.get_submodule("guide"), float(entry.guide.get("scale", 1.0)), entry.label(None))
+    try:
+        return Denoiser(net, schedule, p.output, p.input, p.time, p.clip, p.range, dtype, codec, guide=guide)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def read_weights(file: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

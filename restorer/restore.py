@@ -184,11 +184,13 @@ class Restorer:
         alpha_schedule: str | None = None,
         beta_schedule: str | None = None,
         path: Sequence[tuple[float, float]] | None = None,
+        label: int | None = None,
     ) -> Iterator[Tensor]:
         """New pictures, each float32 (1, 3, H, W), RGB in [0, 1], on the CPU; the i-th has the seed ``seed`` + i.
 
         ``size``: (width, height), by default what the model was trained on; ``path``: (shift, sigma) points to go by,
-        from the start to (0, 0), for models that can; the others are those of ``__call__``.
+        from the start to (0, 0), for models that can; ``label``: the class, from 0, for models that know classes; the
+        others are those of ``__call__``.
         Raises ``UsageError``, ``ImageError`` or ``DeviceError``.
         """
         from restorer.generate import checked_size, draw
@@ -196,9 +198,9 @@ class Restorer:
         self.check_generates()
         if samples < 0 or batch_size < 1:
             raise UsageError(f"samples must be 0 or more and batch_size at least 1, not {samples} and {batch_size}.")
-        settings = Settings(steps, eta, seed, times, None, sampler, alpha_schedule, beta_schedule, path)
+        settings = Settings(steps, eta, seed, times, None, sampler, alpha_schedule, beta_schedule, path, label)
         settings = self.settled(settings)
-        width, height = checked_size(self, size)
+        width, height = checked_size(self, size, settings)
         for first in range(seed, seed + samples, batch_size):
             seeds = range(first, min(first + batch_size, seed + samples))
             for drawn in draw(self, seeds, settings, size=(width, height)):

@@ -20,7 +20,7 @@ class Settings:
     ``sampler`` and ``times`` are keys of SAMPLERS and GRIDS. ``sigma``: standard deviation of the picture's own noise,
     in 8-bit levels, for models that begin at it; None: guessed from the picture. ``alpha_schedule``, ``beta_schedule``:
     words of ``readjust``, as "decreased:0.3". ``path``: (shift, sigma) points to go by instead of times, for
-    ``generate`` alone; it has its own steps. ``label``: the class to draw, for models that know some.
+    ``generate`` alone; it has its own steps. ``label``: number of the class to draw, for models that know classes.
     """
 
     steps: int | None = None
@@ -58,6 +58,7 @@ def settle(settings: Settings, entry: Entry, denoiser: Denoiser) -> Settings:
         raise UsageError(f"eta must be from 0 (no fresh noise) to 1 (ancestral), not {eta}.")
     if not 0 <= settings.seed < 2**63:
         raise UsageError(f"seed must be from 0 to 2^63 - 1, not {settings.seed}.")
+    _check_label(settings.label, entry)
     words = {
         "alpha_schedule": spelled(parse(settings.alpha_schedule, "--alpha-schedule")),
         "beta_schedule": spelled(parse(settings.beta_schedule, "--beta-schedule")),
@@ -65,14 +66,19 @@ def settle(settings: Settings, entry: Entry, denoiser: Denoiser) -> Settings:
     settled = replace(settings, steps=steps, eta=eta, times=times, sampler=sampler, path=path, **words)
     _check_sampler(settled, adjusted(denoiser, entry, settled))
     _check_sigma(settings.sigma, entry, denoiser)
-    _check_label(settings.label, entry)
     return settled
 
 
 def adjusted(denoiser: Denoiser, entry: Entry, settings: Settings) -> Denoiser:
-    """``denoiser`` on the schedule that settled settings choose. Raises ``UsageError`` where it cannot be."""
-    told = replace(denoiser, label=settings.label)
-    return readjusted(told, entry, settings.sampler, settings.alpha_schedule, settings.beta_schedule)
+    """``denoiser`` on the schedule, and of the class, that settled settings choose. Raises ``UsageError``.
+
+    A class is told to a net of classes, and to the guide. Without one a net of classes draws the card's ``net.label``,
+    and the guide of any other does not pull.
+    """
+    found = readjusted(denoiser, entry, settings.sampler, settings.alpha_schedule, settings.beta_schedule)
+    label = entry.label(settings.label)
+    guide = found.guide and replace(found.guide, label=label)
+    return replace(found, label=label if entry.net.get("classes") else None, guide=guide)
 
 
 def states(settings: Settings) -> int:
@@ -103,13 +109,12 @@ def _check_sampler(settings: Settings, denoiser: Denoiser) -> None:
 
 
 def _check_label(label: int | None, entry: Entry) -> None:
-    classes = entry.net.get("classes")
     if label is None:
         return
-    if classes is None:
+    if entry.classes is None:
         raise UsageError(f"Model {entry.name!r} knows no classes; leave out --class.")
-    if not 0 <= label < classes:
-        raise UsageError(f"Model {entry.name!r} knows the classes 0 to {classes - 1}, not {label}.")
+    if not 0 <= label < entry.classes:
+        raise UsageError(f"class must be from 0 to {entry.classes - 1}, those of {entry.name}; not {label}.")
 
 
 def _check_sigma(sigma: float | None, entry: Entry, denoiser: Denoiser) -> None:

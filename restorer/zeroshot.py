@@ -282,7 +282,7 @@ def check(restorer: Restorer, settings: Settings, zero: ZeroShot, *, masked: boo
     name = settings.sampler or ("ddrm" if zero.method == "ddrm" else "ddnm-plus" if zero.sigma else "ddnm")
     try:
         NULLSPACE[name](None, schedule, None, None, None, [schedule.T, 0], sigma_y=zero.sigma, eta=eta)
-        _windows(restorer, zero, (1, 1))
+        _windows(restorer, settings, zero, (1, 1))
     except ValueError as error:
         raise UsageError(str(error)) from error
     return settled
@@ -305,20 +305,30 @@ def _times(settings: Settings, zero: ZeroShot, T: int) -> list[int]:
     return travel_grid(GRIDS[settings.times](T, settings.steps), zero.travel_length, zero.travel_repeat)
 
 
-def _windows(restorer: Restorer, zero: ZeroShot, size: tuple[int, int]) -> Windows:
-    rule = restorer.entry.size
-    side = zero.tile if zero.tile is not None else rule.trained
+def _guided(restorer: Restorer, settings: Settings) -> int | None:
+    """The side of the only pictures that the classifier knows, where one guides."""
+    guide = restorer.denoiser.guide
+    return guide.net.size if guide and restorer.entry.label(settings.label) is not None else None
+
+
+def _windows(restorer: Restorer, settings: Settings, zero: ZeroShot, size: tuple[int, int]) -> Windows:
+    rule, guided = restorer.entry.size, _guided(restorer, settings)
+    if guided and zero.tile not in (None, guided):
+        raise ValueError(
+            f"The classifier that guides {restorer.entry.name} knows windows of {guided} pixels only; leave out --tile."
+        )
+    side = zero.tile if zero.tile is not None else guided or rule.trained
     if side is None or side == 0:
         return windows(size, None, 0)
     overlap = zero.overlap if zero.overlap is not None else side // OVERLAP + 1
     return windows(size, side, overlap, rule.multiple)
 
 
-def _over(restorer: Restorer, zero: ZeroShot, size: tuple[int, int]) -> Windows:
+def _over(restorer: Restorer, settings: Settings, zero: ZeroShot, size: tuple[int, int]) -> Windows:
     """The windows of a picture of (height, width), made larger until the net takes it."""
     multiple = restorer.entry.size.multiple
     height, width = (side + -side % multiple for side in size)
-    return _windows(restorer, zero, (height, width))
+    return _windows(restorer, settings, zero, (height, width))
 
 
 def recipe(restorer: Restorer, settings: Settings, zero: ZeroShot) -> dict[str, Any]:
@@ -376,9 +386,10 @@ def measure(
 def _posed(restorer: Restorer, picture: Tensor, settings: Settings, zero: ZeroShot, mask: Tensor | None) -> Problem:
     where = torch.zeros((), device=restorer.device)
     problem = pose(zero, picture, mask, restorer.denoiser.bounds, settings.seed, where)
-    if min(problem.size) < restorer.entry.size.minimum:
+    # A classifier knows one size of picture, and a canvas is not made larger for it.
+    least = max(restorer.entry.size.minimum, _guided(restorer, settings) or 0)
+    if min(problem.size) < least:
         height, width = problem.size
-        least = restorer.entry.size.minimum
         raise ImageError(f"{width}x{height} pixels is too small; {restorer.entry.name} needs {least} on each side.")
     return problem
 
@@ -420,7 +431,7 @@ def _run(
     lo, hi = denoiser.bounds
     x = problem.y
     # One window after the other has more states than are counted; every so many are told.
-    each = len(_over(restorer, zero, problem.size).corners) if zero.windows == "mask-shift" else 1
+    each = len(_over(restorer, settings, zero, problem.size).corners) if zero.windows == "mask-shift" else 1
     for done, state in enumerate(_states(restorer, denoiser, problem, settings, zero)):
         x = state.x
         if done % each:
@@ -453,7 +464,7 @@ def _states(
         whole = F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
         return Prediction(*(v[..., :height, :width] for v in inner(whole, t)))
 
-    over = _over(restorer, zero, problem.size)
+    over = _over(restorer, settings, zero, problem.size)
     whole = partial(framed, inner=blended(predict, over))
     x = float(schedule.sigma[times[0]]) * randn_like(torch.empty(1, 3, *problem.size)).to(problem.y.device)
     yield State(times[0], x, problem.op.pinv(problem.y))

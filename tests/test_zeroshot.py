@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from test_generate import PRIOR
 from toy import toy_model, toy_net
 
@@ -217,8 +218,24 @@ def test_a_prior_of_classes_is_told_which(tmp_path):
     own, *told = (reconstruct(made, y, replace(FEW, label=label), zero) for label in (None, 0, 1))
     assert torch.equal(own, told[0]) and not torch.equal(own, told[1])
     assert made.recipe(Settings(label=1))["class"] == 1
-    with pytest.raises(UsageError, match="knows the classes 0 to 2, not 3"):
+    with pytest.raises(UsageError, match="class must be from 0 to 2, those of toy; not 3"):
         reconstruct(made, y, replace(FEW, label=3), zero)
+
+
+def test_a_classifier_guides_in_windows_of_its_size(tmp_path):
+    from test_guide import STRONG, loaded
+
+    made = loaded(tmp_path / "guided", guide=STRONG)
+    y, zero = picture(20, 12), ZeroShot("sr:2")
+    own, *told = (reconstruct(made, y, replace(FEW, label=label), zero) for label in (None, 0, 1))
+    assert not torch.equal(own, told[0]) and not torch.equal(told[0], told[1])
+    for x in (own, *told):
+        assert (F.avg_pool2d(x, 2) - y).abs().max() < 1e-4
+    with pytest.raises(UsageError, match="knows windows of 16 pixels only; leave out --tile"):
+        reconstruct(made, y, replace(FEW, label=0), replace(zero, tile=8))
+    with pytest.raises(ImageError, match="12x12 pixels is too small; toy needs 16"):
+        reconstruct(made, picture(6, 6), replace(FEW, label=0), zero)
+    assert reconstruct(made, picture(6, 6), FEW, zero).shape[-2:] == (12, 12)  # nobody guides
 
 
 @pytest.mark.parametrize(

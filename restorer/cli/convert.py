@@ -128,6 +128,26 @@ Codec = Annotated[
         rich_help_panel=USE,
     ),
 ]
+Classifier = Annotated[
+    Path | None,
+    typer.Option(
+        "--classifier",
+        metavar="FILE",
+        help="ddim: the noisy classifier that guides the net.",
+        show_default=False,
+        rich_help_panel=USE,
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        "--classifier-scale",
+        min=0,
+        help="ddim: how strongly it guides.  [default: the preset's, or 1]",
+        show_default=False,
+        rich_help_panel=USE,
+    ),
+]
 
 
 def convert(
@@ -148,6 +168,8 @@ def convert(
     length: Length = None,
     theta: Theta = None,
     codec: Codec = None,
+    classifier: Classifier = None,
+    classifier_scale: Scale = None,
     name: Name = None,
     license: License = None,
     dtype: Dtype = "keep",
@@ -178,6 +200,8 @@ def convert(
         length=length,
         theta=theta,
         codec=codec,
+        classifier=classifier,
+        classifier_scale=classifier_scale,
     )
     out = Output(json=json, quiet=quiet, verbose=verbose)
     made = run(source, checkpoint, output, wishes, overwrite=overwrite, dtype=DTYPES.get(dtype))

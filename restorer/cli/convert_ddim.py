@@ -34,6 +34,21 @@ Preset = Annotated[
     str | None,
     typer.Option("--preset", metavar="NAME", help=f"Whose checkpoint it is: {PRESETS}.", show_default=False),
 ]
+Classifier = Annotated[
+    Path | None,
+    typer.Option(
+        "--classifier",
+        metavar="FILE",
+        help="Noisy classifier of guided-diffusion, to guide the net towards a class.",
+        show_default=False,
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        "--classifier-scale", min=0, help="How strongly it guides.  [default: the preset's, or 1]", show_default=False
+    ),
+]
 Check = Annotated[
     bool, typer.Option("--check/--no-check", help="Draw in a few steps before and after, from the same noise.")
 ]
@@ -45,6 +60,8 @@ def convert_ddim(
     out: Place,
     to: To = "rddm",
     preset: Preset = None,
+    classifier: Classifier = None,
+    classifier_scale: Scale = None,
     check: Check = True,
     overwrite: Overwrite = False,
 ) -> None:
@@ -54,10 +71,13 @@ def convert_ddim(
         raise UsageError(f"{out} is the model itself; name another folder.")
     if not overwrite and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{out} is there already; use --overwrite, or name another folder.")
+    if to == "ddim" and classifier is not None:
+        raise UsageError("--to ddim writes a diffusers folder, which holds no classifier; leave out --classifier.")
 
     from restorer.convert.ddim import STEPS, TO, TOLERANCE, difference, opened
+    from restorer.convert.wishes import Wishes
 
-    before = opened(model, preset)
+    before = opened(model, Wishes(preset=preset, classifier=classifier, classifier_scale=classifier_scale))
     entry = TO[to](before, folder)
     for sentence in before.notes:
         told.Output().note(f"Note: {sentence}")

@@ -57,6 +57,16 @@ Way = Annotated[
         rich_help_panel=DRAWING,
     ),
 ]
+Class = Annotated[
+    int | None,
+    typer.Option(
+        "--class",
+        metavar="N",
+        help="Number of the class to draw, from 0, for models that know classes.  [default: from the model]",
+        show_default=False,
+        rich_help_panel=DRAWING,
+    ),
+]
 Size = Annotated[
     str | None,
     typer.Option(
@@ -108,6 +118,7 @@ def generate(
     trace: Trace = None,
     model: Model = None,
     samples: Samples = 1,
+    label: Class = None,
     size: Size = None,
     steps: Steps = None,
     eta: Eta = None,
@@ -143,6 +154,7 @@ def generate(
         alpha_schedule=alpha_schedule,
         beta_schedule=beta_schedule,
         path=way and read_way(way),
+        label=label,
     )
     asked = order(restorer, Path(output), samples, settings, size=pixels, batch_size=batch_size, **files)
     report = Report(samples)

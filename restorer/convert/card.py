@@ -94,6 +94,8 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         ("sampling", f"`{own.sampler}`, {own.steps} steps, eta {own.eta:g}, times `{own.times}`{start}"),
         ("sizes", f"sides of at least {entry.size.minimum}, padded to multiples of {entry.size.multiple}{trained}"),
     ]
+    if entry.guide:
+        rows += [("guided by", ", ".join(f"{key} {value}" for key, value in entry.guide.items()))]
     before = f"`{entry.prepare}`, by restorer: {preparation(entry.prepare).told}"
     return rows + ([("before", before)] if entry.prepare else [])
 

@@ -48,18 +48,22 @@ class Model(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def opened(model: str, preset: str | None = None) -> Model:
-    """What ``-m`` takes, or a checkpoint of a DDPM net, for which there are presets.
+def opened(model: str, wishes: Wishes | None = None) -> Model:
+    """What ``-m`` takes, or a checkpoint of a DDPM net, for which there are presets and classifiers in ``wishes``.
 
     Raises ``ModelError`` for what cannot be read, ``UsageError`` for a model that has no DDIM form.
     """
-    file = Path(model)
+    file, wishes = Path(model), wishes or Wishes()
     if file.is_file() and file.suffix != ".safetensors":
-        made = read(file, Wishes(preset=preset))
+        made = read(file, wishes)
         net = made.net.float().to(memory_format=torch.channels_last).eval().requires_grad_(False)
         return Model(made.entry, denoiser(net, build_schedule(made.entry.schedule), made.entry), made.dtype, made.notes)
-    if preset is not None:
-        raise UsageError(f"--preset {preset} is for the checkpoint file of a DDPM net; {model} says itself what it is.")
+    said = {"--preset": wishes.preset, "--classifier": wishes.classifier, "--classifier-scale": wishes.classifier_scale}
+    for option, value in said.items():
+        if value is not None:
+            raise UsageError(
+                f"{option} {value} is for the checkpoint file of a DDPM net; {model} says itself what it is."
+            )
     found = find(model)
     diffusers.check_ddim(found.entry)
     if found.entry.sample.sampler not in ("ddim", "rddm-ddim"):
@@ -86,7 +90,8 @@ def difference(before: Model, after: Model, seed: int = 0) -> float:
     """The largest difference of two models' pictures, in the net's range, from the same noise in 5 steps, unclipped.
 
     Once without fresh noise and once with all of it. Clipping is left out, because there DDIM and RDDM differ; the
-    pictures are small ones, which serves as well to see whether two nets are one.
+    pictures are small ones, which serves as well to see whether two nets are one, but not for classifiers, which know
+    one size: guidance is left out too.
     """
     rule = before.entry.size
     side = rule.multiple * -(-max(rule.minimum, min(rule.trained or SIDE, SIDE)) // rule.multiple)
@@ -96,7 +101,7 @@ def difference(before: Model, after: Model, seed: int = 0) -> float:
         settings = Settings(steps, eta, seed, before.entry.sample.times)
         ends = []
         for entry, net, *_ in (before, after):
-            unclipped = replace(net, clip="none")
+            unclipped = replace(net, clip="none", guide=None)
             *_, last = sample(unclipped, [seed], settings, entry.sample.sampler, (side, side), CPU)
             # What is shown: far outside of the range single precision holds fewer digits.
             ends.append(last.x.clamp(*net.bounds))

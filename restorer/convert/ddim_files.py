@@ -4,6 +4,8 @@
                                              model, optimiser, epoch, step, EMA
     time_embed.0.weight, input_blocks...     a guided-diffusion net; a state dict
 
+A guided-diffusion classifier in a file of its own can become the model's guide.
+
 The file holds weights alone. Keys and shapes tell the net, but not the heads of a guided-diffusion net: a preset says
 them, and whatever else a preset says is held against the file.
 
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from restorer.convert import classifier
 from restorer.convert.checkpoints import read_checkpoint, some
 from restorer.convert.ddim_presets import ADM, LINEAR, PRESETS, SIMPLE, Preset
 from restorer.convert.diffusers import STEPS
@@ -83,6 +86,8 @@ def read(file: Path, wishes: Wishes) -> Converted:
     arch = next((arch for arch, family in FAMILIES.items() if family.sign in weights), None)
     if arch is None:
         raise ModelError(f"{file}: found the keys {some(weights)}; {EXPECTED}.")
+    if classifier.SIGN in weights:
+        raise ModelError(f"{file}: a classifier, which draws nothing; give it as --classifier beside its net.")
     family = FAMILIES[arch]
     if preset and preset.arch != arch:
         raise ModelError(f"{file}: the preset {wishes.preset} is of {FAMILIES[preset.arch].said}, found {family.said}.")
@@ -91,14 +96,19 @@ def read(file: Path, wishes: Wishes) -> Converted:
         known = ", ".join(name for name, one in PRESETS.items() if one.arch == ADM)
         raise UsageError(f"{file} does not tell how many heads its net has; add --preset with one of {known}.")
     net = _net(file, weights, family, options, preset)
-    entry = _entry(file, wishes, preset, options, family.clip, net)
+    entry = _guided(_entry(file, wishes, preset, options, family.clip, net), net, wishes, preset)
     if preset is None:
         taken = f", {entry.size.trained} pixels" if entry.size.trained else ""
         notes += (
             f"{file} does not say its schedule; DDPM's linear one is taken{taken}, as for all released such nets.",
         )
     if options.get("classes"):
-        notes += (f"A net of {options['classes']} classes: it draws the one that net.label in config.json says, 0.",)
+        notes += (
+            f"A net of {options['classes']} classes: without --class it draws the one that net.label in config.json "
+            "says, 0.",
+        )
+    elif entry.guide:
+        notes += (f"A classifier of {entry.classes} classes guides the net where --class says to which.",)
     notes += (preset.note,) if preset and preset.note else ()
     return Converted(entry, net, next(iter(weights.values())).dtype, notes)
 
@@ -111,6 +121,8 @@ def _preset(wishes: Wishes) -> Preset | None:
         raise UsageError(f"DDPM nets are all used in one way; leave out {options}.")
     if wishes.preset is not None and wishes.preset not in PRESETS:
         raise unknown("preset", wishes.preset, list(PRESETS))
+    if wishes.classifier is None and wishes.classifier_scale is not None:
+        raise UsageError("--classifier-scale is for the classifier that guides; name its file, with --classifier.")
     return PRESETS.get(wishes.preset or "")
 
 
@@ -210,6 +222,24 @@ def _entry(
         source=f"DDPM checkpoint {file.name} (sha256 {hash_file(file)}), converted{by}",
         data=preset.data if preset else "unknown",
     )
+
+
+def _guided(entry: Entry, net: nn.Module, wishes: Wishes, preset: Preset | None) -> Entry:
+    """The card with the classifier that was named, whose net becomes a part of ``net``: both are one set of weights."""
+    file = wishes.classifier
+    if file is None:
+        return entry
+    official = preset.guide_scale if preset else 1.0
+    guide, guide_net = classifier.read(file, official if wishes.classifier_scale is None else wishes.classifier_scale)
+    own, known = (options.get("classes") for options in (entry.net, guide))
+    if own not in (None, known):
+        raise ModelError(f"{file}: found a classifier of {known} classes; expected {own}, as many as the net knows.")
+    if entry.size.trained not in (None, guide["size"]):
+        side = entry.size.trained
+        raise ModelError(f"{file}: found a classifier of {guide['size']} pixels; expected one of {side}, as the net.")
+    net.add_module("guide", guide_net)
+    made = f"{entry.source}, guided by {file.name} (sha256 {hash_file(file)})"
+    return replace(entry, guide=guide, source=made)
 
 
 def _side(attention: list[bool]) -> int | None:

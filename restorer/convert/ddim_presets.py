@@ -17,7 +17,7 @@ class Preset:
     """``net``: what a checkpoint must have been found to be; ``heads``: the options of an ``AdmUNet`` that say them.
 
     ``trained``: side of the pictures it was trained on; ``new_order``: as in ``adm_unet.rename``; ``note`` is shown to
-    the user.
+    the user. ``guide_scale``: how strongly the official classifier of that size pulls.
     """
 
     arch: str
@@ -28,6 +28,7 @@ class Preset:
     new_order: bool = False
     schedule: Mapping[str, Any] = field(default_factory=lambda: LINEAR)
     note: str = ""
+    guide_scale: float = 1.0
 
 
 def _net(widths: str, layers: int, attention: str, classes: int | None = None) -> dict[str, Any]:
@@ -59,12 +60,16 @@ PRESETS: dict[str, Preset] = {
     "adm-imagenet128": Preset(
         *(ADM, _net("256 256 512 768 1024", 2, "..xxx", 1000), 128, "ImageNet 128x128", {"heads": 4}),
         note=_RESEARCH,
+        guide_scale=0.5,
     ),
     "adm-imagenet256": Preset(ADM, _net(_ADM_256, 2, "...xxx", 1000), 256, "ImageNet 256x256", _HEADS, note=_RESEARCH),
-    "adm-imagenet256-uncond": Preset(ADM, _net(_ADM_256, 2, "...xxx"), 256, "ImageNet 256x256", _HEADS, note=_RESEARCH),
+    "adm-imagenet256-uncond": Preset(
+        *(ADM, _net(_ADM_256, 2, "...xxx"), 256, "ImageNet 256x256", _HEADS), note=_RESEARCH, guide_scale=10.0
+    ),
     "adm-imagenet512": Preset(
         *(ADM, _net("128 256 256 512 512 1024 1024", 2, "....xxx", 1000), 512, "ImageNet 512x512", _HEADS),
         note=_RESEARCH,
+        guide_scale=4.0,
     ),
     "adm-imagenet512-uncond": Preset(
         ADM, _net("128 256 256 512 512 1024 1024", 2, "....xxx"), 512, "ImageNet 512x512", _HEADS

@@ -149,6 +149,8 @@ def check_writable(entry: Entry) -> None:
     arch = entry.net.get("arch")
     if arch != "ddpm_unet":
         raise UsageError(f"Model {entry.name!r} has net {arch!r}; a DDIM model of diffusers has 'ddpm_unet'.")
+    if entry.guide is not None:
+        raise UsageError(f"Model {entry.name!r} has a classifier that guides it; a DDIM model of diffusers has none.")
 
 
 def write(folder: Path, entry: Entry, net: nn.Module) -> None:

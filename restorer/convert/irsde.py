@@ -62,7 +62,7 @@ LONGEST = 10_000
 
 def convert(file: Path, wishes: Wishes) -> Converted:
     """The model in an official file. Raises ``ModelError`` and ``UsageError`` with one sentence; writes nothing."""
-    wishes.refuse("irsde", ("objective", "time", "input", "sum_scale"))
+    wishes.refuse("irsde", ("objective", "time", "input", "sum_scale", "classifier", "classifier_scale"))
     if wishes.preset is not None and wishes.preset not in PRESETS:
         raise unknown("preset", wishes.preset, list(PRESETS))
     preset = PRESETS[wishes.preset] if wishes.preset else None

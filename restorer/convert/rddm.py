@@ -73,7 +73,7 @@ class Said(NamedTuple):
 
 def convert(file: Path, wishes: Wishes) -> Converted:
     """The model in an official file. Raises ``ModelError`` and ``UsageError`` with one sentence; writes nothing."""
-    wishes.refuse("rddm", ("max_sigma", "eps", "length", "theta", "codec"))
+    wishes.refuse("rddm", ("max_sigma", "eps", "length", "theta", "codec", "classifier", "classifier_scale"))
     preset = _preset(wishes)
     official = read(file)
     net, options = _net(file, official.weights)

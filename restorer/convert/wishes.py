@@ -20,7 +20,7 @@ class Wishes:
     ``objective``: what the net says, by our word or the official one; ``input`` and ``time``: keys of INPUTS and TIMES;
     ``sum_scale``: variance of the noise at the start; ``max_sigma``: its standard deviation, in 8-bit levels from 1 up;
     ``eps``: what is left of the clean picture at the end, ``length`` steps away by the schedule ``theta``; ``codec``:
-    file of the net between pictures and latents.
+    file of the net between pictures and latents; ``classifier``: file of the one that guides, and its pull's scale.
     """
 
     preset: str | None = None
@@ -38,6 +38,8 @@ class Wishes:
     length: int | None = None
     theta: str | None = None
     codec: Path | None = None
+    classifier: Path | None = None
+    classifier_scale: float | None = None
 
     def refuse(self, source: str, fields: Iterable[str]) -> None:
         """Raise ``UsageError`` for the first of ``fields`` that was said: files of ``source`` have no use for it."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from restorer.diffusion.guidance import GUIDED, Guide
 from restorer.diffusion.process import true_eps
 from restorer.diffusion.schedule import Schedule
 
@@ -32,7 +33,8 @@ class Prediction(NamedTuple):
 class Net(Protocol):
     """A network: NCHW input and float times in; NCHW out, several outputs side by side.
 
-    Times are one a picture, (N,), or for a pair of nets that are told different ones (N, 2). See TIMES.
+    Times are one a picture, (N,), or for a pair of nets that are told different ones (N, 2). See TIMES. A net of
+    classes takes a third argument, (N,) whole numbers.
     """
 
     def __call__(self, x: Tensor, time: Tensor) -> Tensor:
@@ -153,7 +155,11 @@ class Denoiser:
     that say eps alone, whose x0 there is then all black and white. With a ``codec`` x and y are latents.
 
     ``schedule`` is where x lies. ``read_by`` is another one, by which the net's output is read: the schedule of its
-    training, see ``readjusted``. ``label``: the class that a net of classes is told, None: its own.
+    training, see ``readjusted``.
+
+    ``label`` is told to a net of classes at each call; None leaves it to the net. ``guide`` moves what a net that says
+    eps or v says towards a class of its own, see ``guidance.py``; y must be 0 then. Raises ValueError for a guide
+    beside any other net.
     """
 
     net: Net
@@ -167,14 +173,25 @@ class Denoiser:
     codec: Codec | None = None
     read_by: Schedule | None = None
     label: int | None = None
+    guide: Guide | None = None
+
+    def __post_init__(self) -> None:
+        if self.guide is None:
+            return
+        if self.output not in GUIDED or self.inputs != ("x",) or self.time not in TOLD_TIME:
+            raise ValueError(
+                f"Guidance is for nets that are shown x, told the time, and say {' or '.join(GUIDED)}; not for one "
+                f"that is shown {', '.join(self.inputs)}, told {self.time}, and says {self.output}."
+            )
 
     def __call__(self, x: Tensor, t: int, y: Tensor, mask: Tensor | None = None) -> Prediction:
         """x and y: NCHW float32 in the net's range; t: 1 ... T; mask: NCHW in [0, 1] for nets that are shown one."""
         out = self.raw(x, torch.full((len(x),), t), y, mask)
         here = self._point(x, y, self.schedule, t)
+        read = here if self.read_by is None else self._point(x, y, self.read_by, t)
+        p = self._predicted(out if self.guide is None else out + self._pull(read), read)
         if self.read_by is None:
-            return self._predicted(out, here)
-        p = self._predicted(out, self._point(x, y, self.read_by, t))
+            return p
         # What res and eps leave of x where it really is; [RDDM] experiment 1 ends on that.
         return p._replace(x0=here.x0_from(p.res, p.eps))
 
@@ -190,13 +207,23 @@ class Denoiser:
 
     def _ask(self, x: Tensor, time: Tensor, y: Tensor, mask: Tensor | None) -> Tensor:
         fed = torch.cat([INPUTS[name](x, y, mask) for name in self.inputs], dim=1)
-        words = (fed.to(self.dtype), time.to(x.device, torch.float32))
-        return (
-            self.net(*words) if self.label is None else self.net(*words, torch.full((len(x),), self.label).to(x.device))
-        )
+        told = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
+        return self.net(fed.to(self.dtype), time.to(x.device, torch.float32), *told)
+
+    def _pull(self, p: Point) -> Tensor:
+        """What guidance adds to the net's output, as exact as x. [ADM] algorithm 2. Raises ValueError where y is not 0.
+
+        Where nothing of x0 is left in x nothing of its class is, whatever a classifier says.
+        """
+        if p.y.any():
+            raise ValueError("Guidance is for priors, whose y is 0; a classifier knows nothing of a degraded picture.")
+        if self.guide.label is None or 1 - p.shift < FLOOR:
+            return torch.zeros_like(p.x)
+        time = TIMES[self.time](self.schedule, torch.full((len(p.x),), p.t)).to(p.x.device, torch.float32)
+        return GUIDED[self.output](1 - p.shift, p.sigma) * self.guide.slope(p.x, time, self.dtype)
 
     def _predicted(self, out: Tensor, point: Point) -> Prediction:
-        output, out = OUTPUTS[self.output], out.float()
+        output, out = OUTPUTS[self.output], out.to(point.x.dtype)
         out = out + (out - out)  # an overflow becomes NaN, which clipping cannot turn into white
         return output.to_prediction(point, *out.chunk(output.count, dim=1))
 

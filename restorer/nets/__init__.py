@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from restorer.nets.adm_encoder import AdmEncoder
 from restorer.nets.adm_unet import AdmUNet
 from restorer.nets.ddpm_unet import DdpmUNet
 from restorer.nets.irsde_unet import IrsdeUNet
@@ -27,3 +28,6 @@ NETS: dict[str, Callable[..., nn.Module]] = {
 
 CODECS: dict[str, Callable[..., nn.Module]] = {"latent_unet": LatentUNet}
 """Nets between pictures and latents: encode(picture) -> (latent, hidden), decode(latent, hidden) -> picture."""
+
+GUIDES: dict[str, Callable[..., nn.Module]] = {"adm_encoder": AdmEncoder}
+"""Nets that tell the class of what a noisy picture shows: (NCHW, time) -> (N, classes) logits."""

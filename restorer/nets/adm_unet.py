@@ -73,7 +73,7 @@ class AdmUNet(nn.Module):
         self.embed1 = nn.Linear(width, told)
         self.embed2 = nn.Linear(told, told)
         self.label = None if classes is None else nn.Embedding(classes, told)
-        make = _Maker(told, groups, head_width, heads, scale_shift, resample)
+        make = Maker(told, groups, head_width, heads, scale_shift, resample)
         coarsest = len(widths) - 1
         self.entry = nn.Conv2d(in_channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
@@ -197,7 +197,7 @@ class Grow(nn.Module):
         return self.conv(_twice(x))
 
 
-class _Maker:
+class Maker:
     """What all parts of one net have in common."""
 
     def __init__(
@@ -207,9 +207,11 @@ class _Maker:
         self.scale_shift, self.resample = scale_shift, resample
 
     def block(self, width_in: int, width: int, resize: Callable[[Tensor], Tensor] | None = None) -> Block:
+        """A block that hears the time."""
         return Block(width_in, width, self.told, self.groups, self.scale_shift, resize)
 
     def attention(self, width: int) -> Attend:
+        """Raises ValueError for channels that heads cannot share."""
         if self.heads is None:
             return Attend(width, self.head_width, self.groups, EPS)
         if self.heads < 1 or width % self.heads:
@@ -217,12 +219,15 @@ class _Maker:
         return Attend(width, width // self.heads, self.groups, EPS)
 
     def step(self, width_in: int, width: int, attends: bool) -> Step:
+        """A block, and attention where it ``attends``."""
         return Step([self.block(width_in, width), *([self.attention(width)] if attends else [])])
 
     def shrink(self, width: int) -> nn.Module:
+        """What halves the size."""
         return self.block(width, width, _half) if self.resample == "block" else Shrink(width, self.resample == "conv")
 
     def grow(self, width: int) -> nn.Module:
+        """What doubles the size."""
         return self.block(width, width, _twice) if self.resample == "block" else Grow(width, self.resample == "conv")
 
 
@@ -301,14 +306,18 @@ def rename(official: Mapping[str, Tensor], net: AdmUNet, *, new_order: bool = Fa
     missing, not known, or of another shape, as the official net calls them.
     """
     ours = net.state_dict()
-    names = {name: _official_name(name) for name in ours}
-    expected = {names[name]: _official_shape(name, weight.shape) for name, weight in ours.items()}
+    names = {name: official_name(name) for name in ours}
+    expected = {names[name]: official_shape(name, weight.shape) for name, weight in ours.items()}
     leave = official.get("out.2.weight")
     if leave is not None and leave.ndim == 4 and len(leave) == 2 * net.exit.out_channels:
         for key in ("out.2.weight", "out.2.bias"):
             expected[key] = (len(leave), *expected[key][1:])
     check_tensors(official, expected, _WHAT)
-    return {name: _ours(name, official[key], net, new_order) for name, key in names.items()}
+    cut = {f"exit.{part}" for part in ("weight", "bias")}
+    return {
+        name: official[key][: net.exit.out_channels] if name in cut else our_value(name, official[key], net, new_order)
+        for name, key in names.items()
+    }
 
 
 # How the last part of a way up that doubles the size is called, where it has weights.
@@ -324,7 +333,8 @@ def _indices(official: Mapping[str, Tensor], name: str) -> set[int]:
     return {int(match[1]) for match in found if match}
 
 
-def _official_name(name: str) -> str:
+def official_name(name: str) -> str:
+    """What the official code calls a weight of ours."""
     top, _, rest = name.partition(".")
     if top == "down":  # the first of the official list is the entry
         index, _, rest = rest.partition(".")
@@ -336,7 +346,7 @@ def _parts(name: str) -> str:
     return ".".join(_OFFICIAL.get(part, part) for part in name.split("."))
 
 
-def _official_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
+def official_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     """Attention's linear maps are convolutions there, with the three of qkv in one."""
     part = name.split(".")[-2]
     rows, *columns = shape
@@ -345,10 +355,9 @@ def _official_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     return (3 * rows if part in _THIRDS else rows, *columns, *[1] * len(columns))
 
 
-def _ours(name: str, value: Tensor, net: AdmUNet, new_order: bool) -> Tensor:
+def our_value(name: str, value: Tensor, net: nn.Module, new_order: bool) -> Tensor:
+    """The weight of ours called ``name`` from the official tensor that holds it; ``new_order`` as in ``rename``."""
     place, part, _ = name.rsplit(".", 2) if name.count(".") > 1 else ("", *name.split("."))
-    if part == "exit":
-        return value[: net.exit.out_channels]
     if part == "out":
         return value.flatten(1) if value.ndim > 1 else value
     if part not in _THIRDS:

@@ -4,7 +4,10 @@ import json
 
 import pytest
 from test_generate import PRIOR
+from test_guide import loaded
 from toy import toy_model, toy_net
+
+from restorer.images import read_recipe
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +85,16 @@ def test_an_interrupt_closes_the_run(here, generate, monkeypatch):
     monkeypatch.setattr("restorer.generate.draw", stop)
     result = generate()
     assert result.exit_code == 130 and "Interrupted" in result.stderr
+
+
+def test_a_class(here, generate, tmp_path_factory):
+    result = generate("--class", "3")
+    assert result.exit_code == 2 and "Model 'toy' knows no classes; leave out --class." in result.stderr
+    folder = tmp_path_factory.mktemp("models") / "classes"
+    loaded(folder, classes=True)
+    for number in "02":
+        assert generate(f"{number}.png", "--class", number, model=str(folder)).exit_code == 0
+    assert (here / "0.png").read_bytes() != (here / "2.png").read_bytes()
+    assert read_recipe(here / "2.png")["class"] == 2
+    result = generate("x.png", "--class", "3", model=str(folder))
+    assert result.exit_code == 2 and "class must be from 0 to 2, those of toy; not 3." in result.stderr

@@ -75,7 +75,7 @@ def test_it_draws_what_ddim_draws_with_the_official_net(tmp_path, name, eta):
     state, predict = NETS[name]
     torch.save(state, tmp_path / "net.pt")
     wanted = drawn_by_diffusers(predict, 5, eta)
-    before = opened(str(tmp_path / "net.pt"), name)
+    before = opened(str(tmp_path / "net.pt"), Wishes(preset=name))
     to_rddm(before, tmp_path / "after")
     after = opened(str(tmp_path / "after"))
     assert (before.entry.method, after.entry.method) == ("ddpm", "rddm")
@@ -94,7 +94,7 @@ def test_the_way_to_diffusers_is_open_for_simple_nets_only(tmp_path):
         assert torch.equal(value, SIMPLE_NET.state_dict()[key])
     torch.save(ADM_STATE, tmp_path / "adm.pt")
     with pytest.raises(UsageError, match="has net 'adm_unet'; a DDIM model of diffusers has 'ddpm_unet'"):
-        to_ddim(opened(str(tmp_path / "adm.pt"), "tiny-adm"), tmp_path / "adm")
+        to_ddim(opened(str(tmp_path / "adm.pt"), Wishes(preset="tiny-adm")), tmp_path / "adm")
     assert not (tmp_path / "adm").exists()
 
 
@@ -131,7 +131,7 @@ def test_what_a_simple_net_does_not_say_is_told(tmp_path):
     [note] = model.notes
     assert "does not say its schedule; DDPM's linear one is taken, 32 pixels" in note
     assert (model.entry.size.trained, model.entry.predict.clip) == (32, "none")
-    said = opened(str(tmp_path / "net.ckpt"), "tiny-simple")
+    said = opened(str(tmp_path / "net.ckpt"), Wishes(preset="tiny-simple"))
     assert said.notes == () and replace(said.entry, source="", data="") == replace(model.entry, source="", data="")
 
 
@@ -308,7 +308,7 @@ def test_the_help_names_all_presets():
 
 def test_the_card_of_a_converted_file_says_what_it_was_made_of(tmp_path):
     torch.save(ADM_STATE, tmp_path / "net.pt")
-    to_rddm(opened(str(tmp_path / "net.pt"), "tiny-adm"), tmp_path / "made")
+    to_rddm(opened(str(tmp_path / "net.pt"), Wishes(preset="tiny-adm")), tmp_path / "made")
     card = json.loads((tmp_path / "made" / "config.json").read_text())
     assert card["net"]["label"] == 0 and card["net"]["out_channels"] == 3 and card["net"]["head_width"] == 16
     assert card["source"].startswith("DDPM checkpoint net.pt (sha256 ") and "preset tiny-adm" in card["source"]

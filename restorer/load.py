@@ -20,8 +20,10 @@ from restorer.diffusion.guidance import Guide
 from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
 from restorer.diffusion.samplers import GRIDS, SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES, Schedule
-from restorer.entry import GENERATE, Entry, embedded, hash_file, parse_entry, read_entry
+from restorer.entry import GENERATE, Entry, embedded, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
+from restorer.hub.checked import sha256_of
+from restorer.hub.layout import SAFE
 from restorer.nets import CODECS, GUIDES, NETS
 from restorer.prepare import preparation
 
@@ -49,32 +51,55 @@ class Found(NamedTuple):
     origin: Origin | None = None
 
 
-def find(model: str) -> Found:
+def find(model: str, *, pickled: bool = False) -> Found:
     """What ``-m`` names, in this order.
 
     A model that comes with restorer; a folder, of ours or of diffusers; a .safetensors file, which has its card inside;
-    OWNER/REPO[@REVISION] on the Hugging Face Hub, which is fetched unless it is here.
+    a model of the catalogue; OWNER/REPO[@REVISION] on the Hugging Face Hub. The last two are fetched unless here.
 
+    ``pickled``: a folder of diffusers may keep its weights in a pickle; for those who convert it.
     Raises ``ModelError`` when there is none, when it cannot be fetched, or when the weights are not those of the card.
     """
     path = embedded().get(model, Path(model))
-    place = None if path.exists() else hub.address(model)
+    if path.exists():
+        return local(path, model, pickled)
+    listing = hub.listed(model)
+    if listing is not None:
+        return _listed(listing)
+    place = hub.address(model)
     if place is None:
-        return _local(path, model)
-    folder = hub.fetch(*place)
-    found = _local(folder, model)._replace(origin=Origin(place.repo, folder.name))
+        return local(path, model, pickled)
+    folder, commit = hub.fetch(*place, pickled=pickled)
+    found = local(folder, model, pickled)._replace(origin=Origin(place.repo, commit))
     if found.read is None:
         return found
     # Folders of diffusers say nothing of themselves, and this one is called by its commit.
-    source = f"{place.repo} on the Hugging Face Hub, commit {folder.name}"
+    source = f"{place.repo} on the Hugging Face Hub, commit {commit}"
     return found._replace(entry=replace(found.entry, name=place.repo.partition("/")[2], source=source))
 
 
-def _local(path: Path, model: str) -> Found:
-    if path.suffix == ".safetensors":
+def _listed(listing: hub.Listing) -> Found:
+    """A model of the catalogue, with what the catalogue knows of it."""
+    from restorer.convert.kept import converted  # it loads what it has written
+
+    folder, commit = hub.fetch_listed(listing)
+    if not listing.file.endswith(SAFE):
+        folder = converted(listing, folder, commit)
+    found = local(folder, listing.name)
+    source = f"{listing.repo} on the Hugging Face Hub, commit {commit}"
+    known = {"name": listing.name, "license": listing.license, "data": listing.data, "source": source}
+    return found._replace(entry=replace(found.entry, **known), origin=Origin(listing.repo, commit))
+
+
+def local(path: Path, model: str, pickled: bool = False) -> Found:
+    """A model of this machine; ``model`` is how it was called. Raises as ``find``."""
+    if path.suffix == SAFE:
         return _found(card_inside(path), path)
     if is_diffusers(path):
-        return _found(*entry_of(path))._replace(read=read_state)
+        entry, weights = entry_of(path)
+        if not pickled:
+            hub.check_safe(model, weights.name)
+        return _found(entry, weights)._replace(read=read_state)
     if path.is_dir():
         if not (path / CARD).exists():
             raise ModelError(
@@ -86,8 +111,8 @@ def _local(path: Path, model: str) -> Found:
         return _found(entry, _inside(path, entry.weights.file))
     known = ", ".join(embedded()) or "none"
     raise ModelError(
-        f"No model {model!r}: no such folder or .safetensors file, no OWNER/REPO of the Hub, and restorer comes with: "
-        f"{known}."
+        f"No model {model!r}: no such folder or .safetensors file, no name of the catalogue, no OWNER/REPO of the Hub, "
+        f"and restorer comes with: {known}."
     )
 
 
@@ -111,7 +136,7 @@ def card_inside(file: Path) -> Entry:
 
 def _found(entry: Entry, weights: Path) -> Found:
     try:
-        sha256 = hash_file(weights)
+        sha256 = sha256_of(weights)
     except OSError as error:
         raise ModelError(f"{weights}: cannot read the model's weights: {error.strerror}.") from error
     if entry.weights is not None and sha256 != entry.weights.sha256:

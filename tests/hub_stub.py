@@ -94,7 +94,9 @@ class Handler(BaseHTTPRequestHandler):
         siblings = []
         for name, content in self.stub.commits[repo][commit].items():
             lfs = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 100}
-            siblings.append({"rfilename": name, "size": len(content)} | ({"lfs": lfs} if name.endswith(LARGE) else {}))
+            git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            told = {"rfilename": name, "size": len(content), "blobId": git}
+            siblings.append(told | ({"lfs": lfs} if name.endswith(LARGE) else {}))
         body = json.dumps({"id": repo, "modelId": repo, "sha": commit, "siblings": siblings}).encode()
         self.answer(200, body, Content_Type="application/json")
 

@@ -15,9 +15,11 @@ import torch
 from safetensors.torch import load_file
 from toy import toy_model
 
-from restorer import hub as hub_module
+from restorer.entry import hash_file
 from restorer.errors import ModelError
-from restorer.hub import Address, address, fetch, needed
+from restorer.hub import Address, address, fetch
+from restorer.hub import folder as hub_module
+from restorer.hub.layout import needed
 from restorer.images.recipe import read_recipe
 from restorer.load import Origin, find, load
 
@@ -59,7 +61,7 @@ def pauses():
 @pytest.fixture
 def take(pauses):
     """``fetch`` that notes its pauses and makes none."""
-    return lambda repo, revision=None: fetch(repo, revision, sleep=pauses.append)
+    return lambda repo, revision=None: fetch(repo, revision, sleep=pauses.append).folder
 
 
 def weights_of(stub, repo):
@@ -179,7 +181,12 @@ def test_pickled_weights_where_there_are_no_others(hub, pipeline, tmp_path):
     torch.save(state, folder / "unet" / "diffusion_pytorch_model.bin")
     (folder / "unet" / WEIGHTS).unlink()
     hub.publish("acme/old", folder)
-    found = find("acme/old")
+    with pytest.raises(
+        ModelError, match=r"acme/old: its weights are in unet/.*\.bin, a kind of file that can hold code"
+    ):
+        find("acme/old")
+    assert [name for name in hub.asked() if name.endswith(".bin")] == []
+    found = find("acme/old", pickled=True)
     assert found.weights.suffix == ".bin" and found.read(found.weights, found.entry).keys()
 
 
@@ -330,6 +337,56 @@ def test_damaged_weights_are_fetched_once_more(hub, take, toy):
     assert (take("acme/rain") / "model.safetensors").read_bytes() == content
 
 
+def test_a_small_file_is_checked_by_the_checksum_that_git_has(hub, take, toy):
+    hub.publish("acme/rain", toy)
+    (files,) = hub.commits["acme/rain"].values()
+    content, left = files["config.json"], [1]
+
+    def fault(handler, request):
+        hit = request.startswith("GET /acme") and request.endswith("config.json") and left[0] > 0
+        if hit:
+            left[0] -= 1
+            handler.damage(content)
+        return hit
+
+    hub.fault = fault
+    assert (take("acme/rain") / "config.json").read_bytes() == content
+    shutil.rmtree(take("acme/rain").parents[1])
+    left[0] = 2
+    with pytest.raises(ModelError, match=r"config\.json arrived damaged, twice: git's checksum [0-9a-f]{40}, the Hub"):
+        take("acme/rain")
+
+
+def test_what_rots_in_the_cache_is_fetched_again(hub, take, toy):
+    commit = hub.publish("acme/rain", toy)
+    file = (take("acme/rain") / "model.safetensors").resolve()
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    # In the test's Hub, as in the true one, a large file is kept under its sha256.
+    assert (take("acme/rain", commit) / "model.safetensors").read_bytes() == content
+
+
+def test_a_large_file_is_read_once(tmp_path, monkeypatch):
+    import os
+
+    from restorer.hub import checked
+
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(checked, "LARGE", 1)
+    file = tmp_path / "a.safetensors"
+    reads = []
+    monkeypatch.setattr(checked, "hash_file", lambda file: reads.append(file) or hash_file(file))
+    file.write_bytes(b"one")
+    os.utime(file, (1e9, 1e9))
+    for content, changed, count in ((b"one", 1e9, 1), (b"one", 1e9, 1), (b"two", 1.1e9, 2), (b"three", 1.1e9, 3)):
+        if file.read_bytes() != content:
+            file.write_bytes(content)
+            os.utime(file, (changed, changed))
+        assert checked.sha256_of(file) == hashlib.sha256(content).hexdigest() and len(reads) == count
+    file.write_bytes(b"newer")  # just now: it may change again within a tick
+    assert [checked.sha256_of(file) for _ in "ab"] == [hashlib.sha256(b"newer").hexdigest()] * 2 and len(reads) == 5
+
+
 def test_weights_damaged_twice_are_refused_and_not_kept(hub, take, toy, tmp_path):
     hub.publish("acme/rain", toy)
     content = weights_of(hub, "acme/rain")
@@ -409,7 +466,13 @@ def test_info(hub, cli, pipeline, toy):
         facts = dict(line.split(maxsplit=1) for line in cli("models", "info", repo).stdout.splitlines())
         assert (facts["repo"], facts["revision"]) == (repo, commit)
         told = json.loads(cli("models", "info", f"{repo}@{commit}", "--json").stdout)
-        assert (told["repo"], told["revision"], Path(told["path"]).name) == (repo, commit, commit)
+        assert (told["repo"], told["revision"], "path" in told) == (repo, commit, False)
+    assert {name.rpartition("/")[2] for name in hub.asked()} == {"config.json", "scheduler_config.json"}
+    find("acme/rain")
+    assert (
+        Path(json.loads(cli("models", "info", "acme/rain", "--json").stdout)["path"]).name
+        == hub.refs["acme/rain"]["main"]
+    )
 
 
 def test_convert_ddim(hub, cli, here, flat):

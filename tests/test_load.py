@@ -13,9 +13,9 @@ from restorer import entry as entry_module
 from restorer.diffusion.predict import OUTPUTS, TIMES
 from restorer.diffusion.samplers import SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES
-from restorer.entry import parse_entry
+from restorer.entry import hash_file, parse_entry
 from restorer.errors import ModelError, UsageError
-from restorer.load import build_net, build_schedule, card_inside, check_names, denoiser, find, hash_file, load
+from restorer.load import build_net, build_schedule, card_inside, check_names, denoiser, find, load
 from restorer.nets import NETS
 
 CPU = torch.device("cpu")

@@ -7,8 +7,8 @@ import torch
 
 from restorer.convert.ddim import opened, to_ddim
 from restorer.degrade import degrade
-from restorer.entry import card, default_model, embedded, parse_entry, read_entry
-from restorer.load import card_inside, find, hash_file
+from restorer.entry import card, default_model, embedded, hash_file, parse_entry, read_entry
+from restorer.load import card_inside, find
 from restorer.metrics import psnr
 from restorer.restore import Restorer
 from restorer.settings import Settings

@@ -49,7 +49,7 @@ def desk(tmp_path, monkeypatch, toy, hub):
     torch.save(random_state(unet(8, 4)), tmp_path / "ir-sde-derainH100.pth")
     net = UNet2DModel(sample_size=8, block_out_channels=(8,), norm_num_groups=4, **BLOCKS)
     DDIMPipeline(net, DDIMScheduler()).save_pretrained(tmp_path / "my-ddpm")
-    hub.publish("google/ddpm-celebahq-256", tmp_path / "my-ddpm")
+    hub.publish("owner/faces", tmp_path / "my-ddpm")
     hub.publish("owner/repo", toy)
     (tmp_path / "my-model").symlink_to(toy)
     (tmp_path / "models").symlink_to(ROOT / "models")

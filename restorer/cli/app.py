@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from restorer.cli import convert, convert_ddim, degrade, doctor, generate, models, output, restore, tasks, train
+from restorer.cli import (
+    convert,
+    convert_ddim,
+    degrade,
+    doctor,
+    download,
+    generate,
+    models,
+    output,
+    restore,
+    tasks,
+    train,
+)
 from restorer.cli.screens import SETTINGS, Commands, Root, Screen
 
 
@@ -80,5 +92,7 @@ app.command("doctor", cls=Screen, epilog=doctor.EXAMPLES)(doctor.doctor)
 models_app = _group(cls=Commands, epilog=f"{models.LIST_EXAMPLES}\n{models.INFO_EXAMPLES}")
 models_app.command("list", cls=Screen, epilog=models.LIST_EXAMPLES)(models.list_models)
 models_app.command("info", cls=Screen, epilog=models.INFO_EXAMPLES)(models.info)
+models_app.command("download", cls=Screen, epilog=download.EXAMPLES)(download.download)
+models_app.command("rm", cls=Screen, epilog=download.RM_EXAMPLES)(download.rm)
 models_app.command("convert", cls=Screen, epilog=convert.EXAMPLES)(convert.convert)
-app.add_typer(models_app, name="models", help="List, inspect and convert models.")
+app.add_typer(models_app, name="models", help="List, inspect, fetch and convert models.")

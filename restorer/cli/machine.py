@@ -90,15 +90,11 @@ def devices() -> dict[str, Any]:
 
 def cache() -> dict[str, Any]:
     """The folder where the Hugging Face Hub keeps downloads, the room on its disk, and whether that is all there is."""
+    from restorer.hub.home import hub_cache
+
     folder = hub_cache()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return {"folder": str(folder), "free": shutil.disk_usage(there).free, "offline": offline()}
-
-
-def hub_cache() -> Path:
-    """HF_HUB_CACHE, else hub/ in HF_HOME, else in the user's cache: the rule of huggingface_hub."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser().absolute()
 
 
 def offline() -> bool:

@@ -166,6 +166,27 @@ class Output:
         self.note(f"step {now.step}/{now.steps}: loss {now.loss:.4f}{share}{score}")
 
     @contextmanager
+    def downloads(self) -> Iterator[None]:
+        """Within, files that are fetched have bars where somebody sees them."""
+        from restorer.hub.progress import shown_by
+
+        if self.quiet or not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+
+        def begin(total: int | None) -> Callable[[int], None]:
+            row = progress.add_task("", total=total)
+            return lambda done: progress.update(row, completed=done)
+
+        with progress, shown_by(begin):
+            yield
+
+    @contextmanager
     def _bar(self, total: int) -> Iterator[Callable[[int, str, str], None]]:
         """A function that shows (completed, what, step); it does nothing where nobody would see a bar."""
         if self.quiet or not sys.stderr.isatty() or (self.json and sys.stdout.isatty()):

@@ -64,7 +64,7 @@ def opened(model: str, wishes: Wishes | None = None) -> Model:
             raise UsageError(
                 f"{option} {value} is for the checkpoint file of a DDPM net; {model} says itself what it is."
             )
-    found = find(model)
+    found = find(model, pickled=True)
     diffusers.check_ddim(found.entry)
     if found.entry.sample.sampler not in ("ddim", "rddm-ddim"):
         raise UsageError(

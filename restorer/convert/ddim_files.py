@@ -27,9 +27,8 @@ from restorer.convert.checkpoints import read_checkpoint, some
 from restorer.convert.ddim_presets import ADM, LINEAR, PRESETS, SIMPLE, Preset
 from restorer.convert.diffusers import STEPS
 from restorer.convert.wishes import Converted, Wishes
-from restorer.entry import GENERATE, Entry, Predict, Sample, Size
+from restorer.entry import GENERATE, Entry, Predict, Sample, Size, hash_file
 from restorer.errors import ModelError, UsageError, unknown
-from restorer.load import hash_file
 from restorer.nets import NETS, adm_unet, ddpm_simple
 
 MODULE = "module."

@@ -19,13 +19,9 @@ from torch import Tensor, nn
 from restorer.convert.checkpoints import read_checkpoint
 from restorer.entry import GENERATE, Entry, Predict, Sample, Size
 from restorer.errors import ModelError, UsageError
+from restorer.hub.layout import CONFIG, INDEX, SCHEDULER, UNET, WEIGHTS
 from restorer.images.atomic import write_bytes
 from restorer.nets.ddpm_unet import DdpmUNet, config_of, options_of, rename, rename_back
-
-CONFIG, INDEX, SCHEDULER = "config.json", "model_index.json", "scheduler_config.json"
-UNET = "unet"
-"""The folder of a pipeline's net."""
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
 # A key of diffusers' scheduler -> the values that ours can stand for, the first being diffusers' default.
 _FIXED: dict[str, tuple[Any, ...]] = {

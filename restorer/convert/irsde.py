@@ -22,9 +22,9 @@ from restorer.convert.checkpoints import read_checkpoint, some
 from restorer.convert.irsde_presets import PRESETS, Preset
 from restorer.convert.wishes import Converted, Wishes
 from restorer.diffusion.samplers import SAMPLERS, natural_eta
-from restorer.entry import TASKS, Entry, Predict, Sample, Size
+from restorer.entry import TASKS, Entry, Predict, Sample, Size, hash_file
 from restorer.errors import ModelError, UsageError, unknown
-from restorer.load import build_codec, build_net, build_schedule, hash_file
+from restorer.load import build_codec, build_net, build_schedule
 from restorer.nets import irsde_unet, latent_unet, nafnet
 from restorer.nets.official import unwrapped
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from restorer.convert import ddim_files, irsde, rddm
+from restorer.convert import ddim_files, diffusers_folder, irsde, rddm
 from restorer.convert.card import README, write_readme
 from restorer.convert.wishes import Converted, Wishes
 from restorer.errors import UsageError, unknown
@@ -75,5 +75,6 @@ SOURCES: dict[str, Callable[[Path, Wishes], Converted]] = {
     "rddm": rddm.convert,
     "irsde": irsde.convert,
     "ddim": ddim_files.convert,
+    "diffusers": diffusers_folder.convert,
 }
 """``--from`` -> what reads the file."""

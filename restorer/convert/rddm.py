@@ -25,9 +25,8 @@ from restorer.convert.rddm_presets import PRESETS, Preset
 from restorer.convert.wishes import Converted, Wishes
 from restorer.diffusion.predict import INPUTS, OUTPUTS, TIMES
 from restorer.diffusion.samplers import SAMPLERS
-from restorer.entry import TASKS, Entry, Predict, Sample, Size
+from restorer.entry import TASKS, Entry, Predict, Sample, Size, hash_file
 from restorer.errors import ModelError, UsageError, unknown
-from restorer.load import hash_file
 from restorer.nets.rddm_unet import FORMS, options_of, rename
 
 EMA, MODEL, SHARE = "ema_model.", "model.", "alpha_res"

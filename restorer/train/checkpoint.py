@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from restorer.entry import Entry, Weights, card
+from restorer.entry import Entry, Weights, card, hash_file
 from restorer.errors import UsageError
 from restorer.images.atomic import write_bytes
-from restorer.load import CARD, hash_file
+from restorer.load import CARD
 
 STATE, LOG, MODEL = "last.pt", "log.csv", "model"
 

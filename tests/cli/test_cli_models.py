@@ -24,7 +24,7 @@ def damage(hub):
 
 def test_list(hub, cli):
     header, *rows = cli("models", "list").stdout.splitlines()
-    assert header.split("\t") == ["name", "task", "method", "MB", "licence", "here", "score"]
+    assert header.split("\t") == ["name", "task", "method", "MB", "licence", "here", "pinned", "score"]
     assert [row.split("\t")[0] for row in rows] == ["damaged", "whole"]
     assert rows[1].split("\t")[1:3] == ["derain", "rddm"] and rows[1].endswith("\tyes\t20 psnr (toy)")
 
@@ -115,7 +115,7 @@ def test_doctor_json_and_a_damaged_model(hub, cli):
     ],
 )
 def test_where_the_hub_keeps_downloads(monkeypatch, environment, folder):
-    from restorer.cli.machine import hub_cache
+    from restorer.hub.home import hub_cache
 
     for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)

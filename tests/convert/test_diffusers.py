@@ -10,6 +10,8 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
 from restorer.convert.ddim import difference, opened, to_ddim, to_rddm
+from restorer.convert.official import convert
+from restorer.convert.wishes import Wishes
 from restorer.diffusion.samplers import time_grid
 from restorer.errors import ModelError, UsageError
 from restorer.generate import sample
@@ -176,6 +178,9 @@ def with_ddpm(folder):
 def test_every_layout_is_the_same_model(tmp_path, forms, change):
     folder = shutil.copytree(forms[0], tmp_path / "other")
     change(folder)
+    if change is as_bin:  # which runs once it is converted
+        convert("diffusers", folder, tmp_path / "model", Wishes())
+        folder = tmp_path / "model"
     # Not the last bit: where weights lie in memory may decide how a sum is taken.
     assert (drawn(folder, steps=2) - drawn(forms[0], steps=2)).abs().max() < 1e-4
 
@@ -237,6 +242,8 @@ def test_a_bin_that_holds_no_tensors_is_refused_and_nothing_in_it_runs(tmp_path,
     as_bin(folder)
     torch.save(content, folder / "unet/diffusion_pytorch_model.bin")
     with pytest.raises(ModelError, match=r"\.bin: (holds no table of tensors|asks for the code )"):
+        opened(str(folder))
+    with pytest.raises(ModelError, match=r"a kind of file that can hold code; it runs once it is converted"):
         model(folder)
 
 

@@ -107,7 +107,7 @@ def test_presets_use_known_words_and_each_has_a_layout():
         assert preset.task in TASKS and preset.time in TIMES and preset.sampler in SAMPLERS
         assert preset.output in OUTPUTS and set(preset.input) <= set(INPUTS)
     assert set(OBJECTIVES.values()) == set(OUTPUTS) - {"euler_eps", "v"}
-    assert list(SOURCES) == ["rddm", "irsde", "ddim"]
+    assert list(SOURCES) == ["rddm", "irsde", "ddim", "diffusers"]
 
 
 def test_the_card_says_all_that_is_known(made):

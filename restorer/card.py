@@ -92,8 +92,8 @@ config.json beside this file says everything that is needed to run the model.
 
 def notes_of(text: str) -> tuple[str, ...]:
     """The notes that ``readme`` was given, of a text that it made."""
-    rest = text.partition(_NOTES)[2]
-    return tuple(line.removeprefix("* ") for line in rest.splitlines() if line.startswith("* "))
+    said = (line.removeprefix("* ") for line in text.partition(_NOTES)[2].splitlines() if line.startswith("* "))
+    return tuple(note for note in said if note != NO_LICENCE)
 
 
 def licence_words(entry: Entry) -> dict[str, str]:

@@ -43,7 +43,7 @@ def test_licences_that_the_hub_knows_and_others(license, told):
 def test_an_unknown_licence_is_told_at_length_and_notes_once():
     text = readme(ENTRY, ["Mind this.", "Mind this."])
     assert NO_LICENCE in text and text.count("Mind this.") == 1
-    assert notes_of(text) == ("Mind this.", NO_LICENCE) and notes_of(readme(KNOWN)) == ()
+    assert notes_of(text) == ("Mind this.",) and notes_of(readme(KNOWN)) == ()
 
 
 def test_scores_are_told_with_how_they_were_measured():

@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from restorer.cli import convert, convert_ddim, degrade, doctor, generate, models, output, restore, tasks, train
+from restorer.cli import (
+    convert,
+    convert_ddim,
+    degrade,
+    doctor,
+    generate,
+    models,
+    output,
+    publish,
+    restore,
+    tasks,
+    train,
+)
 from restorer.cli.screens import SETTINGS, Commands, Root, Screen
 
 
@@ -81,4 +93,5 @@ models_app = _group(cls=Commands, epilog=f"{models.LIST_EXAMPLES}\n{models.INFO_
 models_app.command("list", cls=Screen, epilog=models.LIST_EXAMPLES)(models.list_models)
 models_app.command("info", cls=Screen, epilog=models.INFO_EXAMPLES)(models.info)
 models_app.command("convert", cls=Screen, epilog=convert.EXAMPLES)(convert.convert)
-app.add_typer(models_app, name="models", help="List, inspect and convert models.")
+models_app.command("publish", cls=Screen, epilog=publish.EXAMPLES)(publish.publish)
+app.add_typer(models_app, name="models", help="List, inspect, convert and publish models.")

@@ -136,12 +136,12 @@ def _check_repo(repo: str) -> None:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    place = hub.address(repo)
     try:
-        validate_repo_id(repo)
+        validate_repo_id(repo)  # which takes a name without an owner
+        place = hub.address(repo)
     except HFValidationError:
         place = None
-    if place is None or place.revision:
+    if place is None:
         raise UsageError(f"{repo!r} is no OWNER/REPO of the Hub; write it as you/your-model.")
 
 

@@ -19,7 +19,7 @@ class Stub:
 
     def __init__(self):
         self.commits, self.refs, self.requests = {}, {}, []
-        self.kept, self.private, self.writers = {}, set(), {}  # of uploads, see hub_uploads
+        self.kept, self.private, self.writers, self.messages = {}, set(), {}, []  # of uploads, see hub_uploads
         self.fault = lambda handler, request: False
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"stub": self}))
         self.server.daemon_threads = True

@@ -1,7 +1,7 @@
 """The half of the Hub on the loopback that takes models: as much of it as the client asks when it publishes one.
 
 ``stub.kept``: sha256 -> content of large files; ``stub.private``: repositories; ``stub.writers``: OWNER -> the token
-that may write there, where not everybody's may.
+that may write there, where not everybody's may; ``stub.messages``: of the commits, in order.
 """
 
 import base64
@@ -109,6 +109,8 @@ class Uploads:
             value = line["value"]
             if line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "header":
+                self.stub.messages.append(value["summary"])
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.stub.kept[value["oid"]]
         made = hashlib.sha1(parent.encode() + body).hexdigest()

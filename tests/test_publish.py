@@ -56,6 +56,7 @@ def test_what_goes_up_and_what_stays(folder):
     put(folder, train_dot_toml="a", credits__README_dot_md="b", test__in_dot_png="c", before_after_dot_jpg="d")
     put(folder, model_index_dot_json="{}", scheduler__scheduler_config_dot_json="{}", credits__sub__LICENSE="e")
     put(folder, last_dot_pt="pickle", unet__net_dot_bin="pickle", test__a_dot_pkl="pickle", notes_dot_txt="mine")
+    put(folder, SHA256SUMS="of another time", README_dot_md=readme(parse_entry(card_data(), "test")))
     put(folder, _dot_git__config="x", credits___dot_env="secret", unet__code_dot_py="x", runs__credits__a_dot_txt="x")
     before = everything(folder)
     offered = offer(folder, REPO)
@@ -96,6 +97,12 @@ def test_a_card_of_ours_is_renewed_and_keeps_its_notes(folder):
     text = readme_of(folder)
     assert "license: mit" in text and "* Mind the gap." in text and "Nobody has said" not in text
     assert "No score was measured" not in text
+
+
+def test_a_card_that_is_made_shows_the_picture(folder):
+    assert "before_after.jpg" not in readme_of(folder)
+    put(folder, before_after_dot_jpg="a picture")
+    assert "](before_after.jpg)" in readme_of(folder)
 
 
 def test_a_card_of_others_goes_up_as_it_is(folder):
@@ -164,6 +171,13 @@ def test_no_whole_model_of_ours(folder, tmp_path):
         offer(folder, REPO)
 
 
+def test_weights_that_are_no_safetensors(folder):
+    (folder / "model.safetensors").rename(folder / "model.pt")
+    change(folder, weights=json.loads((folder / "config.json").read_text())["weights"] | {"file": "model.pt"})
+    with pytest.raises(ModelError, match=r"in model\.pt; only \.safetensors"):
+        offer(folder, REPO)
+
+
 def test_the_name_of_a_model_that_comes_with_restorer_does_not_stand_for_the_folder(folder, monkeypatch):
     """A folder here called as an embedded model is what goes up."""
     monkeypatch.chdir(folder.parent)
@@ -216,6 +230,7 @@ def test_round_trip(hub, cli, folder, tmp_path, monkeypatch):
     assert told.exit_code == 0, told.stderr
     commit = hub.refs[REPO]["main"]
     assert told.stdout == f"{REPO}@{commit}\n" and "Stays here: last.pt." in told.stderr
+    assert hub.messages == ["First"]
     assert set(hub.commits[REPO][commit]) == set(names(offer(folder, REPO)))
     found = find(f"{REPO}@{commit}")
     assert found.origin == (REPO, commit) and found.entry == read_entry(folder / "config.json")
@@ -304,6 +319,7 @@ def hang_up(handler):
         ("/create", fail(500), "did not take acme/rain (500); run this again"),
         ("/preupload/main", fail(403), "does not let you write to acme/rain (403)"),
         ("/batch", fail(403), "does not let you write to acme/rain (403)"),
+        ("PUT /large/", fail(403, message="Quota"), "does not let you write to acme/rain (403, Quota)"),
         ("/commit/main", fail(401, "RepoNotFound"), "does not let you write to acme/rain (401)"),
         ("/commit/main", fail(403, message="No rights"), "does not let you write to acme/rain (403, No rights)"),
         ("/commit/main", fail(404, "RepoNotFound"), "does not let you write to acme/rain (404)"),
@@ -314,7 +330,7 @@ def hang_up(handler):
 )
 def test_a_failure_is_one_sentence_and_no_half_model(hub, cli, folder, request_, answer, told):
     def fault(handler, request):
-        if not request.endswith(request_):
+        if request_ not in request:
             return False
         answer(handler)
         return True

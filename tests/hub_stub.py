@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import unquote, urlsplit
 
+from hub_uploads import Uploads
+
 LARGE = (".safetensors", ".bin")
 """What a repository keeps apart, by its sha256."""
 
@@ -17,6 +19,7 @@ class Stub:
 
     def __init__(self):
         self.commits, self.refs, self.requests = {}, {}, []
+        self.kept, self.private, self.writers, self.messages = {}, set(), {}, []  # of uploads, see hub_uploads
         self.fault = lambda handler, request: False
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"stub": self}))
         self.server.daemon_threads = True
@@ -46,7 +49,7 @@ class Stub:
         return [path.split("/resolve/")[1].partition("/")[2] for path in paths]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Uploads, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     stub = None
 
@@ -88,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def tell_of(self, place):
         repo, _, revision = place.partition("/revision/")
-        commit = self.found(repo, revision)
+        commit = self.found(repo, revision or "main")
         if commit is None:
             return
         siblings = []
@@ -97,7 +100,9 @@ class Handler(BaseHTTPRequestHandler):
             git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
             told = {"rfilename": name, "size": len(content), "blobId": git}
             siblings.append(told | ({"lfs": lfs} if name.endswith(LARGE) else {}))
-        body = json.dumps({"id": repo, "modelId": repo, "sha": commit, "siblings": siblings}).encode()
+        private = repo in self.stub.private
+        about = {"id": repo, "modelId": repo, "sha": commit, "private": private, "siblings": siblings}
+        body = json.dumps(about).encode()
         self.answer(200, body, Content_Type="application/json")
 
     def give(self, path):

@@ -14,6 +14,7 @@ from restorer.cli import (
     generate,
     models,
     output,
+    publish,
     restore,
     tasks,
     train,
@@ -95,4 +96,5 @@ models_app.command("info", cls=Screen, epilog=models.INFO_EXAMPLES)(models.info)
 models_app.command("download", cls=Screen, epilog=download.EXAMPLES)(download.download)
 models_app.command("rm", cls=Screen, epilog=download.RM_EXAMPLES)(download.rm)
 models_app.command("convert", cls=Screen, epilog=convert.EXAMPLES)(convert.convert)
-app.add_typer(models_app, name="models", help="List, inspect, fetch and convert models.")
+models_app.command("publish", cls=Screen, epilog=publish.EXAMPLES)(publish.publish)
+app.add_typer(models_app, name="models", help="List, inspect, fetch, convert and publish models.")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from restorer.card import README, write_readme
 from restorer.convert import ddim_files, diffusers_folder, irsde, rddm
-from restorer.convert.card import README, write_readme
 from restorer.convert.wishes import Converted, Wishes
 from restorer.errors import UsageError, unknown
 from restorer.load import find, load

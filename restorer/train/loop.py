@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from restorer.card import write_readme
 from restorer.diffusion.losses import LOSSES, OBJECTIVES, AutomaticObjective, check_objective
 from restorer.diffusion.predict import Denoiser
 from restorer.entry import Entry
@@ -127,7 +128,7 @@ def train(config: Config, root: Path, run: Path, device: torch.device, *, resume
         if last or step % course.save_every == 0:
             states = (part.state_dict() for part in (net, ema, optimiser))
             save_checkpoint(run, Checkpoint(step, *states, chosen=chosen))
-            save_model(run / MODEL, entry, ema.module)
+            write_readme(run / MODEL, save_model(run / MODEL, entry, ema.module))
         yield progress
 
 

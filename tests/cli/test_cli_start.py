@@ -9,7 +9,7 @@ import pytest
 
 HEAVY = {"torch", "numpy", "PIL", "safetensors", "tifffile", "huggingface_hub"}
 COMMANDS = ["restore", "derain", "deshadow", "generate", "degrade", "convert-ddim", "train", "tasks", "doctor"]
-COMMANDS += ["models list", "models info", "models convert"]
+COMMANDS += ["models list", "models info", "models convert", "models publish"]
 
 
 def run(started, timeout=60):

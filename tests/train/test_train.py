@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from restorer.card import README, readme
 from restorer.errors import ImageError, InputError, UsageError
 from restorer.load import find
 from restorer.restore import Restorer
@@ -199,7 +200,9 @@ def test_a_run_leaves_a_model_that_restores(root):
     assert [p.psnr is not None for p in progress] == [False] * 3 + [True] + [False] * 3 + [True]
     with (root / "run" / LOG).open() as log:
         assert [float(row["loss"]) for row in csv.DictReader(log)] == [p.loss for p in progress]
-    assert find(str(root / "run" / MODEL)).entry.size.multiple == 4
+    entry = find(str(root / "run" / MODEL)).entry
+    assert entry.size.multiple == 4
+    assert (root / "run" / MODEL / README).read_text() == readme(entry)
     for model in (root / "run" / MODEL, root / "run" / MODEL / "model.safetensors"):
         restored = Restorer.from_pretrained(str(model))(torch.rand(3, 21, 17))
         assert restored.shape == (3, 21, 17)

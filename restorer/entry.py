@@ -108,13 +108,17 @@ class Weights:
 
 @dataclass(frozen=True)
 class Expect:
-    """A measured score: on which pictures, of what, with which settings."""
+    """A measured score: on which pictures, of what, with which settings.
+
+    ``set``: "test" is the test picture in the model's folder; ``operator``: the damage that a prior is told of it.
+    """
 
     set: str
     metric: str
     value: float
     steps: int
     seed: int = 0
+    operator: str | None = None
 
 
 @dataclass(frozen=True)

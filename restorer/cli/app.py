@@ -18,6 +18,7 @@ from restorer.cli import (
     restore,
     tasks,
     train,
+    verify,
 )
 from restorer.cli.screens import SETTINGS, Commands, Root, Screen
 
@@ -94,7 +95,8 @@ models_app = _group(cls=Commands, epilog=f"{models.LIST_EXAMPLES}\n{models.INFO_
 models_app.command("list", cls=Screen, epilog=models.LIST_EXAMPLES)(models.list_models)
 models_app.command("info", cls=Screen, epilog=models.INFO_EXAMPLES)(models.info)
 models_app.command("download", cls=Screen, epilog=download.EXAMPLES)(download.download)
+models_app.command("verify", cls=Screen, epilog=verify.EXAMPLES)(verify.verify)
 models_app.command("rm", cls=Screen, epilog=download.RM_EXAMPLES)(download.rm)
 models_app.command("convert", cls=Screen, epilog=convert.EXAMPLES)(convert.convert)
 models_app.command("publish", cls=Screen, epilog=publish.EXAMPLES)(publish.publish)
-app.add_typer(models_app, name="models", help="List, inspect, fetch, convert and publish models.")
+app.add_typer(models_app, name="models", help="List, inspect, fetch, check, convert and publish models.")

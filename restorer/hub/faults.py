@@ -6,6 +6,7 @@ What it raises has no base of its own, and of most faults it says to check the c
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,14 @@ def told(repo: str, revision: str | None) -> Iterator[None]:
         found = cause(error)
         kind = UnreachableError if is_unreachable(found) else ModelError
         raise kind(sentence(found, repo, revision)) from error
+
+
+def hush() -> None:
+    """The client says nothing of what it tries again, unless HF_HUB_VERBOSITY or HF_DEBUG asks for that."""
+    if not (os.environ.get("HF_HUB_VERBOSITY") or os.environ.get("HF_DEBUG")):
+        from huggingface_hub.utils import logging
+
+        logging.set_verbosity_error()
 
 
 def cause(error: BaseException) -> BaseException:

@@ -24,7 +24,7 @@ from restorer.errors import ModelError
 from restorer.hub.address import MAIN, is_commit, spoken
 from restorer.hub.catalog import Listing, pinned, record
 from restorer.hub.checked import sha256_of
-from restorer.hub.faults import UnreachableError, may_pass, told
+from restorer.hub.faults import UnreachableError, hush, may_pass, told
 from restorer.hub.layout import CONFIG, SAFE, UNET, needed, telling
 from restorer.hub.progress import bar_class
 
@@ -272,6 +272,7 @@ def _snapshot(repo: str, revision: str | None, token: str | None, sleep: Sleep) 
     """What the Hub tells, asked with a limit of time: the client's own first question may wait for minutes."""
     from huggingface_hub import HfApi
 
+    hush()
     api = HfApi(library_name="restorer", library_version=__version__, token=token)
     ask = partial(api.model_info, repo, revision=revision, files_metadata=True, timeout=PATIENCE)
     told = patiently(ask, sleep)

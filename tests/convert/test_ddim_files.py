@@ -190,7 +190,11 @@ WRONG = {
     "cut short": (truncated, None, "damaged or cut short"),
     "text": (lambda file: file.write_text("<!DOCTYPE html>"), None, "it starts with b'<!DOCTYP"),
     "bomb": (saved([SIMPLE_STATE, Bomb()]), None, "asks for the code"),
-    "numpy": (saved({**SIMPLE_STATE, "step": np.float64(3)}), None, "asks for the code numpy."),
+    "numpy": (
+        saved({**SIMPLE_STATE, "step": np.float64(3)}),
+        None,
+        "expected weights of floats only; found step (float64)",
+    ),
     "a number": (saved(3), None, "found a int; expected the weights of"),
     "a list of numbers": (saved([1, 2]), None, "found a list of int, int; expected model, optimiser, epoch, step"),
     "another net": (saved({"conv_in.weight": torch.zeros(1)}), None, "found the keys conv_in.weight; expected the we"),

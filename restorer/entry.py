@@ -257,8 +257,10 @@ def card(entry: Entry) -> dict[str, Any]:
     return _without_none({"restorer": entry.restorer, **asdict(entry)})
 
 
-def _without_none(data: dict[str, Any]) -> dict[str, Any]:
-    return {k: _without_none(v) if isinstance(v, dict) else v for k, v in data.items() if v is not None}
+def _without_none(data: Any) -> Any:
+    if isinstance(data, list | tuple):
+        return [_without_none(each) for each in data]
+    return {k: _without_none(v) for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
 
 def hash_file(file: Path) -> str:

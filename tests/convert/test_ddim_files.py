@@ -193,7 +193,7 @@ WRONG = {
     "numpy": (
         saved({**SIMPLE_STATE, "step": np.float64(3)}),
         None,
-        "expected weights of floats only; found step (float64)",
+        "weights of floats only; found step (float64)",
     ),
     "a number": (saved(3), None, "found a int; expected the weights of"),
     "a list of numbers": (saved([1, 2]), None, "found a list of int, int; expected model, optimiser, epoch, step"),

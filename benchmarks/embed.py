@@ -5,25 +5,33 @@
 
 Writes test/clean.png and test/damaged.png, 128 x 128 pixels of the photograph; the expectation of the set "test" in
 config.json, measured now; before_after.jpg: damaged, restored, clean; and SHA256SUMS. To be run whenever a file of the
-folder has changed; without PHOTOGRAPH the test pictures stay as they are.
+folder has changed; without PHOTOGRAPH the test pictures stay as they are. The weights of a DDPM net go into unet/ under
+the names that diffusers has for them, so that its pipelines load the folder too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from restorer import Restorer
+from restorer.convert import diffusers
 from restorer.degrade import degrade
-from restorer.entry import Expect, card, read_entry
+from restorer.entry import Expect, card, hash_file, read_entry
+from restorer.hub.layout import INDEX, SCHEDULER, UNET, WEIGHTS
 from restorer.images import read
 from restorer.images.atomic import write_bytes
+from restorer.load import CARD
+from restorer.nets.ddpm_unet import rename_back
 from restorer.sums import SUMS, sums_text
 from restorer.verify import TEST, measure, picture, restored
 
@@ -39,7 +47,10 @@ def main() -> None:
     parser.add_argument("--damage", help="KIND=STRENGTH of restorer degrade.")
     parser.add_argument("--operator", help="sr:4, for a prior.")
     options = parser.parse_args()
-    folder, entry = options.folder, read_entry(options.folder / "config.json")
+    folder = options.folder
+    if read_entry(folder / CARD).net["arch"] == "ddpm_unet":
+        _for_diffusers(folder)
+    entry = read_entry(folder / CARD)
     if options.photograph:
         _pictures(folder / TEST, options)
     restorer = Restorer.from_pretrained(str(folder), device="cpu", dtype="fp32")
@@ -50,10 +61,31 @@ def main() -> None:
     others = [one for one in data["expect"] if one["set"] != TEST]
     own = {key: getattr(told, key) for key in ("set", "metric", "steps", "seed", "operator")} | {"value": score}
     data["expect"] = [*others, {key: value for key, value in own.items() if value is not None}]
-    write_bytes(folder / "config.json", f"{json.dumps(data, indent=2)}\n".encode())
+    write_bytes(folder / CARD, f"{json.dumps(data, indent=2)}\n".encode())
     _shown(folder, restored(restorer, folder, told))
     write_bytes(folder / SUMS, sums_text(folder).encode())
     print(f"{folder}: {score} dB")
+
+
+def _for_diffusers(folder: Path) -> None:
+    """Move model.safetensors to unet/, under diffusers' names, beside the files that a pipeline wants."""
+    ours, entry = folder / "model.safetensors", read_entry(folder / CARD)
+    if not ours.exists():
+        return
+    card_text = json.dumps(card(replace(entry, weights=None)))
+    state = {key: value.contiguous() for key, value in rename_back(load_file(ours)).items()}
+    with TemporaryDirectory() as passing:
+        diffusers.write(Path(passing), entry, Restorer.from_pretrained(str(folder), device="cpu").denoiser.net)
+        for part, name in ((UNET, "config.json"), ("scheduler", SCHEDULER), ("", INDEX)):
+            (folder / part).mkdir(exist_ok=True)
+            write_bytes(folder / part / name, (Path(passing) / name).read_bytes())
+    weights = f"{UNET}/{WEIGHTS[0]}"
+    write_bytes(folder / weights, save(state, {"format": "pt", CARD: card_text}))
+    told = {"file": weights, "sha256": hash_file(folder / weights), "bytes": (folder / weights).stat().st_size}
+    data = card(entry)
+    data["weights"] |= told
+    write_bytes(folder / CARD, f"{json.dumps(data, indent=2)}\n".encode())
+    ours.unlink()
 
 
 def _pictures(folder: Path, options: argparse.Namespace) -> None:

@@ -188,7 +188,7 @@ def read_entry(file: Path) -> Entry:
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{file}: cannot read the model's card: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file}: the model's card is no JSON: {error}.") from error
     return parse_entry(data, str(file))
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from restorer import hub
-from restorer.convert.diffusers import entry_of, is_diffusers, read_state
+from restorer.convert.diffusers import SIGN, entry_of, is_diffusers, read_state
 from restorer.device import is_out_of_memory
 from restorer.diffusion.guidance import Guide
 from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
@@ -23,9 +23,10 @@ from restorer.diffusion.schedule import SCHEDULES, Schedule
 from restorer.entry import GENERATE, Entry, embedded, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
 from restorer.hub.checked import sha256_of
-from restorer.hub.layout import SAFE
+from restorer.hub.layout import SAFE, leaves
 from restorer.nets import CODECS, GUIDES, NETS
 from restorer.prepare import preparation
+from restorer.strict import misfit
 
 CARD = "config.json"
 
@@ -99,7 +100,7 @@ def local(path: Path, model: str, pickled: bool = False) -> Found:
         entry, weights = entry_of(path)
         if not pickled:
             hub.check_safe(model, weights.name)
-        return _found(entry, weights)._replace(read=read_state)
+        return _found(entry, _inside(path, weights.relative_to(path).as_posix()))._replace(read=read_state)
     if path.is_dir():
         if not (path / CARD).exists():
             raise ModelError(
@@ -129,7 +130,7 @@ def card_inside(file: Path) -> Entry:
         raise ModelError(f"{file}: carries no card, so how to use it is unknown; give the model's folder instead.")
     try:
         data = json.loads(metadata[CARD])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file} ({CARD}): the model's card is no JSON: {error}.") from error
     return parse_entry(data, f"{file} ({CARD})")
 
@@ -148,10 +149,19 @@ def _found(entry: Entry, weights: Path) -> Found:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """``folder / name``, refused when the name leaves the folder. Links may: a Hub cache is made of them."""
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    """``folder / name``, refused when the name, or a link, leaves the folder."""
+    if leaves(name):
         raise ModelError(f"{folder / CARD}: the weights' file {name!r} leaves the model's folder.")
+    root, file = folder.resolve(), (folder / name).resolve()
+    if not file.is_relative_to(root) and not _is_blob(root, file):
+        raise ModelError(f"{folder / name}: a link out of the model's folder, to {file}; put the file itself there.")
     return folder / name
+
+
+def _is_blob(root: Path, file: Path) -> bool:
+    """Whether a folder is one of the Hub's cache, which is made of links, and the file is where those lead."""
+    cached = root.parent.name == "snapshots"
+    return cached and any(file.is_relative_to(place / "blobs") for place in root.parents[1:3])
 
 
 def build_net(net: Mapping[str, Any]) -> nn.Module:
@@ -225,19 +235,35 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
         schedule = build_schedule(entry.schedule)
         loaded = denoiser(net, schedule, entry, dtype)
         state = _state(found, device, dtype)
+        wrong = misfit(net, state)
+        if wrong:
+            raise UsageError(f"{wrong}.")
         net.load_state_dict(state, assign=True)
     except (UsageError, RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise DeviceError(f"Model {entry.name!r} does not fit into the memory of {device}; use another.") from error
-        raise ModelError(f"Model {entry.name!r} cannot be loaded: {error}") from error
+        told = " ".join(str(error).split())  # torch speaks in many lines
+        raise ModelError(f"Model {entry.name!r} cannot be loaded: {told}") from error
     net = net.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return replace(loaded, net=net)
 
 
 def _state(found: Found, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    if found.read is None:
+    if found.read is None and not _is_named_by_diffusers(found):
         return read_weights(found.weights, device, dtype)
-    return {key: value.to(device, dtype) for key, value in found.read(found.weights, found.entry).items()}
+    read = found.read or read_state
+    return {key: value.to(device, dtype) for key, value in read(found.weights, found.entry).items()}
+
+
+def _is_named_by_diffusers(found: Found) -> bool:
+    """Whether a model of ours keeps its weights under the names that diffusers has for them, for both to load it."""
+    if found.entry.net.get("arch") != "ddpm_unet":
+        return False
+    try:
+        with safe_open(found.weights, "pt") as opened:
+            return SIGN in opened.keys()  # noqa: SIM118  no mapping
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{found.weights}: no safetensors file: {error}") from error
 
 
 def _check_sizes(net: nn.Module, entry: Entry) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from restorer.entry import Entry, Expect, hash_file
 from restorer.errors import ModelError, RestorerError
 from restorer.images import read
-from restorer.load import CARD, Found, find, load
+from restorer.load import Found, find, load
 from restorer.metrics import psnr
 from restorer.restore import Restorer
 from restorer.settings import Settings
@@ -84,7 +84,8 @@ def picture(folder: Path, name: str) -> Tensor:
 
 def _folder(found: Found) -> Path | None:
     """The folder of the model's card, where it is in one."""
-    return next((folder for folder in found.weights.parents if (folder / CARD).is_file()), None)
+    told = found.entry.weights  # which a lone file, and a folder of diffusers, do not say
+    return found.weights.parents[told.file.count("/")] if told else None
 
 
 def _weights(found: Found) -> Iterator[str]:

@@ -145,5 +145,5 @@ def test_net_and_guide_must_know_as_many_classes(tmp_path):
 def test_weights_without_the_guides_are_refused(tmp_path):
     own = PRIOR | {"schedule": VP, "sample": SAMPLE, "guide": GUIDE}
     folder = toy_model(tmp_path / "m", state=toy_net(in_channels=3).state_dict(), **own)
-    with pytest.raises(ModelError, match="Missing key"):
+    with pytest.raises(ModelError, match="87 missing: guide"):
         Restorer.from_pretrained(str(folder), device="cpu", dtype="fp32")

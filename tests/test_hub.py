@@ -444,6 +444,25 @@ def test_a_cache_that_takes_nothing(hub, take, toy, monkeypatch, error, words):
         take("acme/rain")
 
 
+def test_downloads_are_shown_to_whoever_asked(hub, take, toy):
+    from restorer.hub import shown_by
+
+    hub.publish("acme/rain", toy)
+    rows = []
+
+    def begin(total):
+        rows.append([total])
+        return rows[-1].append
+
+    with shown_by(begin):
+        folder = take("acme/rain")
+    sizes = sorted((folder / name).stat().st_size for name in ("config.json", "model.safetensors"))
+    assert sorted(row[0] for row in rows) == sizes and all(row[0] == row[-1] for row in rows)
+    shutil.rmtree(folder.parents[1])
+    take("acme/rain")
+    assert len(rows) == 2
+
+
 # the commands
 
 

@@ -137,3 +137,21 @@ def test_diffusers_loads_the_prior_and_draws_the_same(prior, tmp_path):
     words = {"num_inference_steps": 4, "eta": 0.0, "generator": torch.Generator().manual_seed(5), "output_type": "np"}
     wanted = torch.from_numpy(theirs(batch_size=1, **words).images).permute(0, 3, 1, 2)
     assert (next(prior.generate(1, seed=5, steps=4)) - wanted).abs().max() < 1e-3
+
+
+def test_diffusers_loads_the_folder_of_the_prior_itself(prior):
+    from diffusers import DDIMPipeline, UNet2DModel
+
+    folder = embedded()["ddpm-natural-tiny"]
+    theirs = UNet2DModel.from_pretrained(folder, subfolder="unet").eval()
+    x, t = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([500.0])
+    with torch.no_grad():
+        assert (theirs(x, t).sample - prior.denoiser.net(x, t)).abs().max() < 1e-5
+    assert DDIMPipeline.from_pretrained(folder).scheduler.config.prediction_type == "v_prediction"
+
+
+def test_the_prior_runs_from_its_file_alone():
+    file = find("ddpm-natural-tiny").weights
+    alone = Restorer.from_pretrained(str(file), device="cpu", dtype="fp32")
+    assert torch.equal(next(alone.generate(1, seed=1, steps=2)), next(alone.generate(1, seed=1, steps=2)))
+    assert alone.entry.name == "ddpm-natural-tiny"

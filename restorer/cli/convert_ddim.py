@@ -77,7 +77,8 @@ def convert_ddim(
     from restorer.convert.ddim import STEPS, TO, TOLERANCE, difference, opened
     from restorer.convert.wishes import Wishes
 
-    before = opened(model, Wishes(preset=preset, classifier=classifier, classifier_scale=classifier_scale))
+    with told.Output().downloads():
+        before = opened(model, Wishes(preset=preset, classifier=classifier, classifier_scale=classifier_scale))
     entry = TO[to](before, folder)
     for sentence in before.notes:
         told.Output().note(f"Note: {sentence}")

@@ -143,7 +143,8 @@ def generate(
     from restorer.restore import Restorer
     from restorer.settings import Settings, states
 
-    restorer = Restorer.from_pretrained(model, task=GENERATE, device=device, dtype=dtype)
+    with out.downloads():
+        restorer = Restorer.from_pretrained(model, task=GENERATE, device=device, dtype=dtype)
     files = {"overwrite": overwrite, "sheet": grid, "trace": trace}
     settings = Settings(
         steps,

@@ -134,7 +134,8 @@ def _restore(
     flags |= {"windows": windows, "tile": tile, "overlap": tile_overlap, "sigma": sigma}
 
     def begin() -> "Work":
-        restorer, left_to_prior = load(model, task, operator, device, dtype)
+        with out.downloads():
+            restorer, left_to_prior = load(model, task, operator, device, dtype)
         zero = known_damage(left_to_prior, operator, scale, simulate=simulate, **flags)
         own = settings if zero is None else replace(settings, sigma=None)
         work = restoring(restorer, own, masked=mask is not None, scale=scale, zero=zero)

@@ -41,6 +41,8 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     "beta_start": (1e-4, "beta_start"),
     "beta_end": (0.02, "beta_end"),
 }
+SIGN = "time_embedding.linear_1.weight"
+"""A name that weights of diffusers have, and ours have not."""
 _SAYS = {"epsilon": "eps", "v_prediction": "v"}
 """diffusers' prediction_type, its default first -> what the net says here."""
 _TYPE = "prediction_type"
@@ -198,7 +200,7 @@ def _json(file: Path) -> dict[str, Any]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file}: is no JSON: {error}.") from error
     if not isinstance(data, dict):
         raise ModelError(f"{file}: is no table of keys.")

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from restorer import images
-from restorer.batch import Record
 from restorer.device import dtype_name, is_out_of_memory
 from restorer.diffusion.paths import rddm_path
 from restorer.diffusion.predict import Denoiser, Prediction
@@ -28,6 +27,7 @@ from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
 from restorer.errors import DeviceError, ImageError, UsageError
 from restorer.images.many import sheet
 from restorer.images.recipe import same_recipe
+from restorer.record import Record
 from restorer.settings import Settings, adjusted, states
 from restorer.trace import Trace, every
 

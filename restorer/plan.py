@@ -15,15 +15,18 @@ Never onto an input. Nothing is written here, and no picture is decoded.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from restorer.errors import ImageError, InputError, UsageError, unknown
 from restorer.images import FORMATS, MAX_PIXELS, SUFFIXES, format_of, read_recipe
 from restorer.search import STREAM, Problem, Search, Source, search_all
 from restorer.trace import Kind, beside
+
+QUALITY = 95
+"""Of JPEG, WebP and AVIF, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Files:
     ``participle`` names outputs: photo_restored.jpg; ``suffix`` replaces that, None is the rule of the table above.
     ``exists``: skip, overwrite, rename or error, when the output is there. ``record``: embed, sidecar or none.
     ``mask``: the file of a mask for all pictures, or a folder of masks with their names; ``gt``: the clean pictures to
-    measure against, likewise. ``trace``: what is written beside each output of how it came to be.
+    measure against, likewise. ``trace``: what is written beside each output of how it came to be. ``samples``: so many
+    restorations of each picture, photo_restored_s1.jpg and so on.
     """
 
     participle: str = "restored"
@@ -41,7 +45,7 @@ class Files:
     recursive: bool = False
     exists: Literal["skip", "overwrite", "rename", "error"] = "skip"
     format: str = "auto"
-    quality: int = 95
+    quality: int = QUALITY
     bits: Literal["auto", 8, 16] = "auto"
     metadata: bool = True
     record: Literal["embed", "sidecar", "none"] = "embed"
@@ -49,6 +53,15 @@ class Files:
     mask: Path | None = None
     gt: Path | None = None
     trace: Kind | None = None
+    samples: int = 1
+
+    def looks(self, target: Path | None) -> dict[str, Any]:
+        """What of this makes another file of the same pixels; only what is not as ever, and what the format knows."""
+        form = self.format if self.format != "auto" else None if target is None else format_of(target)
+        looks = {"bits": self.bits} if self.bits != "auto" else {}
+        looks |= {"metadata": "strip"} if not self.metadata else {}
+        lossy = form is None or FORMATS[form].lossy
+        return looks | ({"quality": self.quality} if lossy and self.quality != QUALITY else {})
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,7 @@ class Job:
 
     ``inside``: its path below the folder that was named, or its name.
     ``exact``: the user named this very file. ``target`` may still change its ending when the content asks for it.
+    ``sample``: which of several restorations of the picture this is, from 1; 0: the only one.
     """
 
     source: Path | None
@@ -64,6 +78,7 @@ class Job:
     exact: bool = False
     warnings: tuple[str, ...] = ()
     inside: Path | None = None
+    sample: int = 0
 
     @property
     def name(self) -> str:
@@ -106,7 +121,20 @@ def plan(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str
         raise UsageError(
             f"{files.gt}: no picture there has the name of an input; --gt takes a picture, or a folder of equal names."
         )
-    return todo
+    return todo if files.samples == 1 else replace(todo, jobs=tuple(_sampled(todo.jobs, files.samples)))
+
+
+def _sampled(jobs: Sequence[Job], samples: int) -> Iterator[Job]:
+    """Each job so many times, photo_restored.jpg as photo_restored_s1.jpg, photo_restored_s2.jpg ..."""
+    for job in jobs:
+        for number in range(1, samples + 1):
+            warnings = job.warnings if number == 1 else ()
+            yield replace(job, target=sampled(job.target, f"s{number}"), sample=number, warnings=warnings)
+
+
+def sampled(target: Path, word: str) -> Path:
+    """photo_restored_s1.jpg, photo_restored_mean.jpg."""
+    return target.with_name(f"{target.stem}_{word}{target.suffix}")
 
 
 def _plan_files(words: list[str], place: str | None, files: Files) -> Plan:
@@ -138,6 +166,8 @@ def _check(words: list[str], place: str | None, files: Files) -> None:
     piped = place == STREAM or (words == [STREAM] and place is None)
     if piped and files.trace is not None:
         raise UsageError("A picture on standard output has no trace beside it; use -o FILE, or leave out --trace.")
+    if piped and files.samples > 1:
+        raise UsageError("Standard output holds one picture; name a folder, -o results/, or leave out --samples.")
     if piped and files.record == "sidecar":
         raise UsageError("A picture on standard output has no file beside it; use --record embed or none.")
     if files.bits == 16 and files.format != "auto" and not FORMATS[files.format].deep:

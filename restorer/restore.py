@@ -1,8 +1,8 @@
-"""The flow of a picture: pad -> x_T -> sample -> crop -> clamp. ``Restorer`` is the Python API."""
+"""The flow of a picture: prepare -> pad -> sample -> crop -> clamp. ``Restorer`` is the Python API."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -14,19 +14,20 @@ from torch import Tensor
 from restorer import __version__
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
-from restorer.diffusion.process import time_of_noise
-from restorer.diffusion.samplers import GRIDS, SAMPLERS, State
-from restorer.diffusion.sde import first_noise
-from restorer.entry import GENERATE, Entry, Sample, default_model
+from restorer.diffusion.samplers import State
+from restorer.entry import GENERATE, Entry, default_model
 from restorer.errors import ImageError, UsageError
 from restorer.images import to_tensor
 from restorer.load import Found, find, load
+from restorer.memory import auto_side, within_memory
 from restorer.noise import estimate_sigma
 from restorer.prepare import Preparation, preparation
+from restorer.sampling import decoded, encoded, pad, sample
 from restorer.settings import Settings, adjusted, settle
+from restorer.tiling import Tiling, Windows, snug_windows
 
 if TYPE_CHECKING:
-    from restorer.batch import Record
+    from restorer.record import Record
     from restorer.zeroshot import ZeroShot
 
 Image = TypeVar("Image")
@@ -36,6 +37,25 @@ Watch = Callable[[int, Tensor, Tensor], None]
 
 Called first with 0, x_T and the degraded picture; again with 0 when a run starts over in full precision.
 """
+
+Progress = Callable[[int, State], None]
+"""Called after every step with (steps done, the state); from 1 again when a run starts over."""
+
+FLAT = 1 / 255
+"""A picture whose values differ by less says nothing; where its input did, the net has failed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A restored picture (1, 3, H, W), RGB in [0, 1], on the CPU; how it was computed; and sentences about that.
+
+    ``how`` is what a recipe needs to get the same bits again: the windows' ``tile`` and ``overlap`` where there were
+    several, and ``retried`` where half precision failed.
+    """
+
+    pixels: Tensor
+    how: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -216,6 +236,8 @@ class Restorer:
         path = settings.path and [list(point) for point in settings.path]
         chosen = {"alpha_schedule": settings.alpha_schedule, "beta_schedule": settings.beta_schedule, "path": path}
         chosen["class"] = settings.label
+        # What fits into memory is another thing on another day, and is in no recipe before the picture is made.
+        chosen |= {"tile": settings.tiling.side, "overlap": settings.tiling.overlap}
         if self.entry.sample.begin == "picture":
             chosen["sigma"] = settings.sigma or "guessed"
         recipe = {
@@ -251,7 +273,7 @@ class Restorer:
         self,
         y: Tensor,
         settings: Settings,
-        progress: Callable[[State], None] | None = None,
+        progress: Progress | None = None,
         mask: Tensor | None = None,
         watch: Watch | None = None,
     ) -> Tensor:
@@ -262,7 +284,60 @@ class Restorer:
         ``ImageError`` for a picture too small, a mask of another size, or when no finite picture comes out even in full
         precision; ``UsageError`` as ``settled`` and ``check`` do.
         """
+        return self.make(y, settings, progress, mask, watch)[0].pixels
+
+    def make(
+        self,
+        y: Tensor,
+        settings: Settings,
+        progress: Progress | None = None,
+        mask: Tensor | None = None,
+        watch: Watch | None = None,
+    ) -> list[Made]:
+        """As ``restore``, of pictures (N, 3, H, W) of one size at once, each of which comes out as it would alone.
+
+        Where memory runs out the pictures are made again in smaller windows, and the remarks say so. A picture that
+        comes out with values that are no numbers, or all of one colour, is made again in full precision.
+        """
         self.check(masked=mask is not None)
+        settings = self._checked(y, settings, mask)
+        if len(y) > 1 and self.entry.sample.begin == "picture":  # each begins where its own noise says
+            masks = [None] * len(y) if mask is None else mask.split(1)
+            each = zip(y.split(1), masks, strict=True)
+            return [made for one, marked in each for made in self.make(one, settings, progress, marked)]
+        settings = self._with_sigma(y, settings)
+        given = y
+        # Upstream, too, a mask is three channels; they are equal there, because it is grey.
+        mask = None if mask is None else mask.mean(dim=1, keepdim=True).expand_as(y)
+        y = self._preparation.apply(y, mask)
+        height, width = y.shape[-2:]
+        # A mask that was only for filling is not for the net.
+        mask = mask if "mask" in self.entry.predict.input else None
+        padded, mask = (None if v is None else pad(v, self.entry.size.multiple) for v in (y, mask))
+        inner = (..., slice(height), slice(width))
+        seen = watch and (lambda done, x, x0: watch(done, x[inner], x0[inner]))
+
+        def attempt(side: int | None) -> list[Made]:
+            over = self._windows(padded, side, settings.tiling)
+
+            def run(denoiser: Denoiser, some: slice) -> Tensor:
+                marked = None if mask is None else mask[some]
+                return self._run(denoiser, padded[some], settings, over, progress, marked, seen)[inner]
+
+            results = run(self.denoiser, slice(None)).split(1)
+            how = {} if len(over.corners) == 1 else {"tile": side, "overlap": over.overlap}
+            return [
+                self._made(one, given[i], how, lambda i=i: run(self.exact(), slice(i, i + 1)))
+                for i, one in enumerate(results)
+            ]
+
+        if settings.tiling.side == 0 or self.denoiser.codec is not None:
+            return attempt(None)
+        size, multiple = padded.shape[-2:], self.entry.size.multiple
+        made, _, remarks = within_memory(attempt, self._side(size, settings.tiling), size, multiple)
+        return [replace(one, remarks=(*remarks, *one.remarks)) for one in made]
+
+    def _checked(self, y: Tensor, settings: Settings, mask: Tensor | None) -> Settings:
         if settings.path is not None:
             raise UsageError("A path is for new pictures, see generate; a restoration goes by the model's times.")
         settings = self.settled(settings)
@@ -276,23 +351,30 @@ class Restorer:
         if mask is not None and mask.shape[-2:] != y.shape[-2:]:
             size = f"{mask.shape[-1]}x{mask.shape[-2]}"
             raise ImageError(f"The mask is {size} pixels, the picture {width}x{height}; they must be of one size.")
-        settings = self._with_sigma(y, settings)
-        # Upstream, too, a mask is three channels; they are equal there, because it is grey.
-        mask = None if mask is None else mask.mean(dim=1, keepdim=True).expand_as(y)
-        y = self._preparation.apply(y, mask)
-        height, width = y.shape[-2:]
-        # A mask that was only for filling is not for the net.
-        mask = mask if "mask" in self.entry.predict.input else None
-        padded, mask = (None if v is None else pad(v, self.entry.size.multiple) for v in (y, mask))
-        inner = (..., slice(height), slice(width))
-        seen = watch and (lambda done, x, x0: watch(done, x[inner], x0[inner]))
-        x0 = self._run(self.denoiser, padded, settings, progress, mask, seen)
-        if not x0.isfinite().all() and self.denoiser.dtype != torch.float32:
-            # Half precision can overflow on a picture that full precision handles. Progress was told once already.
-            x0 = self._run(self.exact(), padded, settings, None, mask, seen)
-        if not x0.isfinite().all():
-            raise ImageError(f"{self.entry.name} gave values that are no numbers; try other --steps or another model.")
-        return x0[inner].clamp(0, 1)
+        return settings
+
+    def _side(self, size: tuple[int, int], tiling: Tiling) -> int | None:
+        """Of the windows of a padded picture of (height, width); None: the whole at once."""
+        multiple = self.entry.size.multiple
+        if tiling.side is None:
+            return auto_side(self.denoiser, size, multiple, self.device)
+        least = max(self.entry.size.minimum, multiple)
+        return max(-(-tiling.side // multiple) * multiple, -(-least // multiple) * multiple)
+
+    def _windows(self, padded: Tensor, side: int | None, tiling: Tiling) -> Windows:
+        size, multiple = tuple(padded.shape[-2:]), self.entry.size.multiple
+        return snug_windows(size, side, tiling.shared(side or max(size)), multiple)
+
+    def _made(self, one: Tensor, given: Tensor, how: Mapping[str, Any], again: Callable[[], Tensor]) -> Made:
+        """``one`` clamped, or what full precision makes instead. Raises ``ImageError`` when neither is a picture."""
+        remarks: tuple[str, ...] = ()
+        if _fault(one, given) and self.denoiser.dtype != torch.float32:
+            # Half precision can overflow on a picture that full precision handles.
+            remarks = (f"{dtype_name(self.denoiser.dtype)} gave {_fault(one, given)}; made again in fp32.",)
+            one, how = again(), {**how, "retried": "fp32"}
+        if fault := _fault(one, given):
+            raise ImageError(f"{self.entry.name} gave {fault}; try other --steps or another model.")
+        return Made(one.clamp(0, 1), how, remarks)
 
     def _with_sigma(self, y: Tensor, settings: Settings) -> Settings:
         """The settings with the picture's noise in them, if the model begins at it and was not told."""
@@ -307,7 +389,8 @@ class Restorer:
         denoiser: Denoiser,
         y: Tensor,
         settings: Settings,
-        progress: Callable[[State], None] | None,
+        over: Windows,
+        progress: Progress | None,
         mask: Tensor | None,
         watch: Watch | None,
     ) -> Tensor:
@@ -322,83 +405,20 @@ class Restorer:
             return (v if hidden is None else decoded(denoiser, v, hidden)).cpu()
 
         x = y
-        states = sample(denoiser, y, self.entry.sample, settings, self.device, mask=mask)
+        states = sample(denoiser, y, self.entry.sample, settings, self.device, mask=mask, over=over)
         for done, state in enumerate(states):
             x = state.x  # which need not end on the predicted x0: official Euler steps of IR-SDE do not
             if done and progress:
-                progress(state)
+                progress(done, state)
             if watch:
                 watch(done, picture(state.x), picture(state.x0))
         return picture(x)
 
 
-@torch.inference_mode()
-def encoded(denoiser: Denoiser, y: Tensor) -> tuple[Tensor, Any]:
-    """The latent of a picture, float32, and what its codec needs to decode one of the same picture."""
-    latent, hidden = denoiser.codec.encode(y.to(denoiser.dtype, memory_format=torch.channels_last))
-    return latent.float(), hidden
-
-
-@torch.inference_mode()
-def decoded(denoiser: Denoiser, latent: Tensor, hidden: Any) -> Tensor:
-    """The picture of a latent, float32; ``hidden``: of the degraded picture, so what its latent lacks is there."""
-    return denoiser.codec.decode(latent.to(denoiser.dtype, memory_format=torch.channels_last), hidden).float()
-
-
-@torch.inference_mode()
-def sample(
-    denoiser: Denoiser,
-    y: Tensor,
-    own: Sample,
-    settings: Settings,
-    device: torch.device,
-    *,
-    mask: Tensor | None = None,
-) -> Iterator[State]:
-    """x_T beside y, then the states of one picture on its way, all in the net's range.
-
-    ``y``: (1, 3, H, W) in [0, 1] of padded size, or its latent; ``mask`` is like ``y``, and the net is shown it as it
-    is. ``own``: the card's way to draw; ``settings``: settled.
-    """
-    lo, hi = denoiser.bounds
-    schedule = denoiser.schedule
-    # Drawn on the CPU for the whole canvas: the same seed is the same noise on every device.
-    rng = torch.Generator().manual_seed(settings.seed)
-
-    def randn_like(x: Tensor) -> Tensor:
-        return torch.randn(x.shape, generator=rng).to(x.device)
-
-    y = (lo + (hi - lo) * y).to(device, memory_format=torch.channels_last)
-    mask = None if mask is None else mask.to(device, memory_format=torch.channels_last)
-    grid = GRIDS[settings.times or own.times]
-    try:
-        if own.begin == "picture":
-            first = time_of_noise(schedule, (hi - lo) * settings.sigma / 255)
-            x, times = y, grid(first, min(settings.steps, first))
-        else:
-            times = grid(schedule.T, settings.steps)
-            # The card's start is that of the model's own schedule.
-            as_is = own.start is None or settings.beta_schedule is not None
-            start = first_noise(schedule, settings.sampler or own.sampler, times[0]) if as_is else own.start
-            x = y + start * randn_like(y)
-        yield State(times[0], x, y)
-        states = SAMPLERS[settings.sampler or own.sampler](
-            lambda x, t: denoiser(x, t, y, mask), schedule, x, times, eta=settings.eta, randn_like=randn_like
-        )
-    except ValueError as error:  # not every sampler takes any eta
-        raise UsageError(str(error)) from error
-    yield from states
-
-
-def pad(y: Tensor, multiple: int) -> Tensor:
-    """``y`` (N, C, H, W) mirrored beyond its right and lower edges until both sides are multiples."""
-    for dim in (-2, -1):
-        y = y.index_select(dim, _mirror(y.shape[dim], -y.shape[dim] % multiple))
-    return y
-
-
-def _mirror(size: int, extra: int) -> Tensor:
-    """0 1 ... size-1 size-2 ..., size + extra numbers; turns back at both ends, the edge itself not repeated."""
-    period = max(2 * size - 2, 1)
-    index = torch.arange(size + extra) % period
-    return torch.minimum(index, period - index) if size > 1 else index * 0
+def _fault(made: Tensor, given: Tensor) -> str | None:
+    """What is wrong with a picture that a net gave, None if nothing."""
+    if not made.isfinite().all():
+        return "values that are no numbers"
+    low, high = made.clamp(0, 1).aminmax()
+    darkest, brightest = given.aminmax()
+    return "one flat colour" if high - low < FLAT and brightest - darkest > 8 * FLAT else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from restorer.diffusion.predict import Denoiser
 from restorer.diffusion.process import largest_noise
@@ -11,6 +11,7 @@ from restorer.diffusion.samplers import CALLS, GRIDS, SAMPLERS, natural_eta
 from restorer.entry import Entry
 from restorer.errors import UsageError, unknown
 from restorer.readjust import checked_path, parse, readjusted, spelled
+from restorer.tiling import Tiling
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Settings:
     in 8-bit levels, for models that begin at it; None: guessed from the picture. ``alpha_schedule``, ``beta_schedule``:
     words of ``readjust``, as "decreased:0.3". ``path``: (shift, sigma) points to go by instead of times, for
     ``generate`` alone; it has its own steps. ``label``: number of the class to draw, for models that know classes.
+    ``tiling``: how a large picture is cut for computing, which changes no more of it than rounding does.
     """
 
     steps: int | None = None
@@ -33,6 +35,7 @@ class Settings:
     beta_schedule: str | None = None
     path: tuple[tuple[float, float], ...] | None = None
     label: int | None = None
+    tiling: Tiling = field(default_factory=Tiling)
 
 
 def settle(settings: Settings, entry: Entry, denoiser: Denoiser) -> Settings:

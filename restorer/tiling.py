@@ -1,4 +1,4 @@
-"""A canvas larger than a net's pictures: overlapping windows, whose predictions are blended at every step.
+"""A canvas larger than what is computed at once: overlapping windows, whose predictions are blended at every step.
 
 The canvas is one: its noise is drawn once, and what is done to a whole prediction, such as holding it to a measurement,
 is done to the whole canvas. So there is no seam to hide afterwards.
@@ -7,15 +7,47 @@ is done to the whole canvas. So there is no seam to hide afterwards.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
 
 from restorer.diffusion.predict import Prediction
 from restorer.diffusion.steps import Predict
+from restorer.errors import UsageError
+
+OVERLAP = 64
+"""Pixels that windows of trained models share, unless told otherwise; small windows a fourth of their side."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a picture is cut for computing: ``side`` of a window at most, None for what fits, 0 for the whole at once.
+
+    ``overlap``: pixels that neighbours share, None for OVERLAP; ``batch``: so many windows go through the net together.
+    Raises ``UsageError`` for numbers that cannot be.
+    """
+
+    side: int | None = None
+    overlap: int | None = None
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.side or 0) < 0 or (self.overlap or 0) < 0 or self.batch < 1:
+            raise UsageError(
+                f"Windows have a side and an overlap of 0 or more and go 1 or more at once, not {self.side}, "
+                f"{self.overlap} and {self.batch}."
+            )
+        if self.side and self.overlap is not None and self.overlap >= self.side:
+            raise UsageError(
+                f"Windows of {self.side} pixels cannot overlap by {self.overlap}; lower --tile-overlap or raise --tile."
+            )
+
+    def shared(self, side: int) -> int:
+        """The overlap of windows of that side."""
+        return min(OVERLAP, side // 4) if self.overlap is None else min(self.overlap, side - 1)
 
 
 @dataclass(frozen=True)
@@ -41,18 +73,35 @@ class Windows:
 def windows(size: tuple[int, int], side: int | None, overlap: int, multiple: int = 1) -> Windows:
     """The windows of a canvas of (height, width), both multiples of ``multiple``; ``side`` None: one, as large as it.
 
-    They are spread evenly, so that neighbours share at least ``overlap`` pixels. Raises ValueError for an overlap of a
-    whole side, and for sides that are no multiple.
+    They are squares, spread evenly, so that neighbours share at least ``overlap`` pixels. Raises ValueError for an
+    overlap of a whole side, and for sides that are no multiple.
     """
     if side is None:
         return Windows(((0, 0),), size, 0)
+    _check(side, overlap, multiple)
+    height, width = (min(side, length) for length in size)
+    corners = product(_starts(size[0], height, overlap), _starts(size[1], width, overlap))
+    return Windows(tuple(corners), (height, width), overlap)
+
+
+def snug_windows(size: tuple[int, int], side: int | None, overlap: int, multiple: int) -> Windows:
+    """As few windows as ``windows`` has, and no larger than they must be; their corners, too, lie on the multiples.
+
+    So a net sees each pixel at the same place of its grid as in the whole picture. The arguments are those of
+    ``windows``.
+    """
+    if side is None or side >= max(size):
+        return Windows(((0, 0),), size, 0)
+    _check(side, overlap, multiple)
+    (height, tops), (width, lefts) = (_snug(length, side, overlap, multiple) for length in size)
+    return Windows(tuple(product(tops, lefts)), (height, width), overlap)
+
+
+def _check(side: int, overlap: int, multiple: int) -> None:
     if side < 1 or side % multiple:
         raise ValueError(f"A window's side is a multiple of {multiple}, not {side}.")
     if not 0 <= overlap < side:
         raise ValueError(f"Windows of {side} pixels overlap by 0 to {side - 1}, not {overlap}.")
-    height, width = (min(side, length) for length in size)
-    corners = product(_starts(size[0], height, overlap), _starts(size[1], width, overlap))
-    return Windows(tuple(corners), (height, width), overlap)
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
@@ -61,31 +110,55 @@ def _starts(length: int, side: int, overlap: int) -> list[int]:
     return [round(i * (length - side) / max(count - 1, 1)) for i in range(count)]
 
 
+def _snug(length: int, side: int, overlap: int, multiple: int) -> tuple[int, list[int]]:
+    """(the side that is enough, the starts on the grid) for windows of at most ``side`` along ``length``."""
+    if length <= side:
+        return length, [0]
+    # In steps of the grid, of which a window must begin where one begins.
+    cells, most, shared = length // multiple, side // multiple, -(-overlap // multiple)
+    count = math.ceil((cells - shared) / max(most - shared, 1))
+    needed = min(most, math.ceil((cells + (count - 1) * shared) / count))
+    starts = [i * (cells - needed) // (count - 1) for i in range(count)]
+    # Rounding down may leave one gap a cell wider than the others; the next cell closes it.
+    while needed < most and any(b - a > needed - shared for a, b in pairwise(starts)):
+        needed += 1
+        starts = [i * (cells - needed) // (count - 1) for i in range(count)]
+    return needed * multiple, [start * multiple for start in starts]
+
+
 def _ramp(side: int, overlap: int) -> Tensor:
     place = torch.arange(side) + 0.5
     inside = torch.minimum(place, side - place)
     return torch.sin(math.pi / 2 * (inside / max(overlap, 1)).clamp(max=1)).square()
 
 
-def blended(predict: Predict, over: Windows, batch: int = 16) -> Predict:
-    """``predict`` for a canvas (1, C, H, W), from windows of it, ``batch`` at a time."""
+def blended(
+    ask: Callable[..., Prediction], over: Windows, batch: int = 16, beside: tuple[Tensor | None, ...] = ()
+) -> Predict:
+    """A prediction for a canvas (N, C, H, W), from windows of it, ``batch`` of them at a time.
+
+    ``ask``: (x, t, *beside) -> ``Prediction``, on any device; ``beside``: canvases that it is shown windows of.
+    """
     if len(over.corners) == 1:
-        return predict
+        return lambda x, t: ask(x, t, *beside)
     weights = over.weights()
 
     def whole(x: Tensor, t: int) -> Prediction:
         here = weights.to(x)
-        total = torch.zeros_like(x[:, :1])
+        total = torch.zeros_like(x[:1, :1])
         for part in over.cut(total):
             part += here
         sums = Prediction(*(torch.zeros_like(x) for _ in Prediction._fields))
-        places = list(zip(over.cut(x), *(over.cut(v) for v in sums), strict=True))
-        for first in range(0, len(places), batch):
-            some = places[first : first + batch]
-            said = predict(torch.cat([window for window, *_ in some]), t)
-            for i, (_, *targets) in enumerate(some):
-                for target, value in zip(targets, said, strict=True):
-                    target += here * value[i : i + 1]
-        return Prediction(*(v / total for v in sums))
+        for first in range(0, len(over.corners), batch):
+            some = replace(over, corners=over.corners[first : first + batch])
+            shown = (None if v is None else torch.cat(list(some.cut(v))) for v in (x, *beside))
+            windows, *others = shown
+            said = ask(windows, t, *others)
+            for target, value in zip(sums, said, strict=True):
+                for part, answer in zip(some.cut(target), value.to(x.device).split(len(x)), strict=True):
+                    part.addcmul_(answer, here)
+        for v in sums:
+            v /= total
+        return sums
 
     return whole

@@ -10,7 +10,7 @@ The picture given is the measurement itself, or with ``simulate`` a clean one th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -36,7 +36,7 @@ from restorer.shifting import shifted
 from restorer.tiling import Windows, blended, windows
 
 if TYPE_CHECKING:
-    from restorer.restore import Restorer, Watch
+    from restorer.restore import Progress, Restorer, Watch
 
 METHODS = ("ddnm", "ddrm")
 STEPS, TIMES, ETA = 20, "cubic", 1.0
@@ -317,11 +317,17 @@ def _windows(restorer: Restorer, settings: Settings, zero: ZeroShot, size: tuple
         raise ValueError(
             f"The classifier that guides {restorer.entry.name} knows windows of {guided} pixels only; leave out --tile."
         )
-    side = zero.tile if zero.tile is not None else guided or rule.trained
-    if side is None or side == 0:
+    side = side_of(restorer, settings, zero)
+    if side is None:
         return windows(size, None, 0)
     overlap = zero.overlap if zero.overlap is not None else side // OVERLAP + 1
     return windows(size, side, overlap, rule.multiple)
+
+
+def side_of(restorer: Restorer, settings: Settings, zero: ZeroShot) -> int | None:
+    """The side of the windows; None: a picture is computed whole."""
+    own = _guided(restorer, settings) or restorer.entry.size.trained
+    return (own if zero.tile is None else zero.tile) or None
 
 
 def _over(restorer: Restorer, settings: Settings, zero: ZeroShot, size: tuple[int, int]) -> Windows:
@@ -342,7 +348,7 @@ def reconstruct(
     picture: Tensor,
     settings: Settings,
     zero: ZeroShot,
-    progress: Callable[[State], None] | None = None,
+    progress: Progress | None = None,
     mask: Tensor | None = None,
     watch: Watch | None = None,
 ) -> Tensor:
@@ -360,7 +366,7 @@ def solve(
     problem: Problem,
     settings: Settings,
     zero: ZeroShot,
-    progress: Callable[[State], None] | None = None,
+    progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Tensor:
     """As ``reconstruct``, of a problem that was posed, with settings that were checked."""
@@ -424,7 +430,7 @@ def _run(
     problem: Problem,
     settings: Settings,
     zero: ZeroShot,
-    progress: Callable[[State], None] | None,
+    progress: Progress | None,
     watch: Watch | None,
 ) -> Tensor:
     denoiser = adjusted(denoiser, restorer.entry, replace(settings, sampler=restorer.entry.sample.sampler))
@@ -437,7 +443,7 @@ def _run(
         if done % each:
             continue
         if done and progress:
-            progress(state)
+            progress(done // each, state)
         if watch:
             watch(done // each, *(((v - lo) / (hi - lo)).cpu() for v in (state.x, state.x0)))
     return x

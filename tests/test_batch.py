@@ -15,17 +15,18 @@ from restorer.batch import (
     Job,
     Work,
     degrading,
-    is_out_of_memory,
     plan,
     restoring,
     run,
     run_paths,
 )
+from restorer.device import is_out_of_memory
 from restorer.errors import DeviceError, ImageError, InputError, RestorerError, UsageError
 from restorer.images.recipe import same_recipe
+from restorer.restore import Made
 from restorer.settings import Settings
 
-NOTHING = Work(lambda pixels, after_step: pixels, {"restorer": "1", "seed": 0})
+NOTHING = Work(lambda pixels, told: [Made(pixels)], {"restorer": "1", "seed": 0})
 
 
 def touch(*names):
@@ -213,10 +214,10 @@ def test_a_picture_is_written_with_its_recipe(here, draw):
 def test_one_failure_does_not_stop_the_others(here, draw):
     draw("a.png"), draw("b.png", size=(20, 20)), draw("c.png")
 
-    def fail(pixels, after_step):
+    def fail(pixels, told):
         if pixels.shape[-1] == 20:
             raise ValueError("odd")
-        return pixels
+        return [Made(pixels)]
 
     records = do(["a.png", "b.png", "c.png"], "out", Work(fail, {}))
     assert [r.status for r in records] == ["done", "failed", "done"]
@@ -239,7 +240,7 @@ def test_one_failure_does_not_stop_the_others(here, draw):
 def test_errors_name_the_picture_and_keep_their_kind(here, draw, fault, kind, words):
     draw("a.png")
 
-    def fail(pixels, after_step):
+    def fail(pixels, told):
         raise fault
 
     [record] = do(["a.png"], work=Work(fail, {}))
@@ -256,7 +257,7 @@ def test_out_of_memory_is_told_from_other_faults():
 def test_what_is_no_failure_of_a_picture_stops_the_run(here, draw, fault):
     draw("a.png")
 
-    def stop(pixels, after_step):
+    def stop(pixels, told):
         raise fault
 
     with pytest.raises(fault):
@@ -402,7 +403,7 @@ def test_a_folder_that_cannot_be_made_is_known_before_the_work(here, draw):
     draw("a.png")
     (here / "out").write_text("a file")
 
-    def never(pixels, after_step):
+    def never(pixels, told):
         raise AssertionError
 
     [record] = run(Work(never, {}), [Job(here / "a.png", here / "out" / "b" / "a.png")], Files())
@@ -412,7 +413,7 @@ def test_a_folder_that_cannot_be_made_is_known_before_the_work(here, draw):
 def test_progress_is_told_from_nought_for_every_picture(here, draw):
     draw("a.png"), draw("b.png")
     told = []
-    work = Work(lambda pixels, after_step: [after_step(), after_step(), pixels][-1], {}, steps=2)
+    work = Work(lambda pixels, told: [told(1), told(2), [Made(pixels)]][-1], {}, steps=2)
     todo = plan(["a.png", "b.png"], "out", Files())
     list(run(work, todo.jobs, Files(), progress=lambda job, steps: told.append((job.name, steps))))
     assert told == [(name, steps) for name in ("a.png", "b.png") for steps in (0, 1, 2)]

@@ -8,7 +8,7 @@ from toy import toy_model
 from restorer import Restorer
 from restorer.errors import ImageError, ModelError
 from restorer.load import build_codec, build_net, denoiser, find
-from restorer.restore import sample
+from restorer.sampling import sample
 from restorer.settings import Settings
 
 CODEC = {"arch": "latent_unet", "width": 4, "mults": [2, 3], "latent_channels": 5}

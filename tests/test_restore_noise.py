@@ -32,7 +32,7 @@ def noisy(level=25, side=64):
 
 def times(model, y, settings):
     seen = []
-    model.restore(y, settings, progress=lambda state: seen.append(state.t))
+    model.restore(y, settings, progress=lambda done, state: seen.append(state.t))
     return seen
 
 

@@ -13,8 +13,9 @@ from restorer.cli.report import Report
 from restorer.errors import UsageError
 from restorer.metrics import psnr, ssim
 from restorer.plan import Files
+from restorer.restore import Made
 
-BRIGHTER = Work(lambda pixels, after_step: (pixels + 0.1003).clamp(0, 1), {"restorer": "1", "seed": 0})
+BRIGHTER = Work(lambda pixels, told: [Made((pixels + 0.1003).clamp(0, 1))], {"restorer": "1", "seed": 0})
 SIZE = (24, 20)
 
 
@@ -48,7 +49,9 @@ def test_a_lossy_format_is_measured_before_its_losses(pair):
 def test_grey_and_transparent_pictures(here, draw):
     for mode in ("L", "RGBA"):
         draw(f"{mode}.png", size=SIZE, mode=mode)
-        [record] = do([f"{mode}.png"], f"out/{mode}.png", Work(lambda pixels, after_step: pixels, {}), gt=f"{mode}.png")
+        [record] = do(
+            [f"{mode}.png"], f"out/{mode}.png", Work(lambda pixels, told: [Made(pixels)], {}), gt=f"{mode}.png"
+        )
         assert record.scores == {"psnr": math.inf, "ssim": 1.0}
         assert json.loads(json.dumps(record.line()))["psnr"] is None
 

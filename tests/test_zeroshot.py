@@ -169,9 +169,14 @@ def test_progress_is_what_was_counted(prior, kind):
     settings = check(prior, Settings(steps=6), zero, masked=False)
     told, watched = [], []
     reconstruct(
-        prior, picture(16, 24), settings, zero, progress=told.append, watch=lambda done, x, x0: watched.append(done)
+        prior,
+        picture(16, 24),
+        settings,
+        zero,
+        progress=lambda done, state: told.append(done),
+        watch=lambda done, x, x0: watched.append(done),
     )
-    assert len(told) == calls(settings, zero, prior.denoiser.schedule.T) > 6
+    assert told == list(range(1, calls(settings, zero, prior.denoiser.schedule.T) + 1)) and len(told) > 6
     assert watched == list(range(len(told) + 1))
 
 

@@ -56,26 +56,26 @@ def known_damage(
     """
     given = {name: value for name, value in flags.items() if value is not None}
     if operator is None and task is None:
-        named = [*(["simulate"] if simulate else []), *(name for name in given if name != "sigma")]
+        also = ("sigma", "tile", "overlap")  # mean something to trained models, too
+        named = [*(["simulate"] if simulate else []), *(name for name in given if name not in also)]
         for name in named:
-            flag = name.replace("_", "-").replace("overlap", "tile-overlap")
+            flag = name.replace("_", "-")
             raise UsageError(f"--{flag} is for zero-shot restoration; name the damage too, as --operator sr:4.")
         return None
     from restorer.zeroshot import ZeroShot
 
     if operator is not None and scale is not None:
         raise UsageError(f"{operator!r} says itself what is enlarged; leave out --scale, or --operator.")
-    if "tile" in given:
-        given["tile"] = _side(given["tile"])
     return ZeroShot(operator or IMPLIED[task](scale), simulate=simulate, **given)
 
 
-def _side(text: str) -> int | None:
-    if text == "auto":
+def side_of_windows(text: str | None) -> int | None:
+    """``--tile`` as a number: 0 for off, None for auto. Raises ``UsageError``."""
+    if text in (None, "auto"):
         return None
     if text == "off":
         return 0
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal():
         raise UsageError(f"--tile is auto, off, or a number of pixels, not {text!r}.")
     return int(text)
 

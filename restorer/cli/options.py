@@ -261,9 +261,10 @@ Tile = Annotated[
         "--tile",
         "-t",
         metavar="SIDE",
-        help="A window's side in pixels, auto (what the model was trained on), or off.  [default: auto]",
+        help="Compute in windows, blended at every step: auto (what fits into memory; for priors, what they were "
+        "trained on), off, or a side in pixels.  [default: auto]",
         show_default=False,
-        rich_help_panel=ZERO_SHOT,
+        rich_help_panel=COMPUTE,
     ),
 ]
 TileOverlap = Annotated[
@@ -271,9 +272,29 @@ TileOverlap = Annotated[
     typer.Option(
         "--tile-overlap",
         min=0,
-        help="Pixels that neighbouring windows share.  [default: a fourth of the side, and 1]",
+        help="Pixels that neighbouring windows share.  [default: 64; for priors a fourth of the side, and 1]",
         show_default=False,
-        rich_help_panel=ZERO_SHOT,
+        rich_help_panel=COMPUTE,
+    ),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        min=1,
+        help="Windows, or pictures of equal size, that go through the net together.",
+        rich_help_panel=COMPUTE,
+    ),
+]
+Samples = Annotated[
+    int,
+    typer.Option(
+        "--samples",
+        min=1,
+        help="Different restorations of each picture (seed, seed + 1, ...); with several also their mean, and a map of "
+        "where they disagree.",
+        rich_help_panel=RESTORATION,
     ),
 ]
 AlphaSchedule = Annotated[

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from restorer.batch import Record
     from restorer.cli.report import Report
     from restorer.plan import Job
+    from restorer.record import Record
     from restorer.train.loop import Progress
 
 

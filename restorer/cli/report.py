@@ -13,7 +13,7 @@ from restorer.cli.output import scored
 from restorer.errors import DeviceError, InputError, RestorerError
 
 if TYPE_CHECKING:
-    from restorer.batch import Record
+    from restorer.record import Record
 
 NAMED = 10
 """The closing sentence names so many failed pictures."""
@@ -70,7 +70,7 @@ class Report:
 
     def line(self) -> dict[str, Any]:
         """The last line of ``--json``."""
-        from restorer.batch import json_score
+        from restorer.record import json_score
 
         counts = {status: self.counts[status] for status in ("done", "skipped", "other", "failed")}
         if self.counts["planned"]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from restorer.cli import options as o
-from restorer.cli.damage import known_damage, load
+from restorer.cli.damage import known_damage, load, side_of_windows
 from restorer.cli.output import Output
 from restorer.cli.work import carry_out
 from restorer.entry import TASKS
@@ -47,7 +47,7 @@ NOISY = ("denoise",)
 KNOWN = ("deblur", "upscale", "inpaint", "colorize")
 """Tasks whose damage may be known, and undone by a prior."""
 
-ZERO_SHOT = ("operator", "method", "travel_length", "travel_repeat", "class_", "windows", "tile", "tile_overlap")
+ZERO_SHOT = ("operator", "method", "travel_length", "travel_repeat", "class_", "windows")
 """The arguments that say it."""
 
 OWN_EXAMPLES: dict[str, str] = {
@@ -91,6 +91,7 @@ def _restore(
     sampler: o.Sampler = None,
     sigma: o.Sigma = None,
     seed: o.Seed = 0,
+    samples: o.Samples = 1,
     alpha_schedule: o.AlphaSchedule = None,
     beta_schedule: o.BetaSchedule = None,
     operator: o.Operator = None,
@@ -99,8 +100,6 @@ def _restore(
     travel_repeat: o.TravelRepeat = None,
     class_: o.Class = None,
     windows: o.WindowKind = None,
-    tile: o.Tile = None,
-    tile_overlap: o.TileOverlap = None,
     simulate: o.Simulate = False,
     format: o.Format = "auto",
     quality: o.Quality = 95,
@@ -108,6 +107,9 @@ def _restore(
     metadata: o.Metadata = "keep",
     record: o.Recorded = "embed",
     max_pixels: o.MaxPixels = 250_000_000,
+    tile: o.Tile = None,
+    tile_overlap: o.TileOverlap = None,
+    batch_size: o.BatchSize = 1,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     gt: o.Truth = None,
@@ -123,15 +125,18 @@ def _restore(
 
     from restorer.batch import Files, plan, restoring
     from restorer.settings import Settings
+    from restorer.tiling import Tiling
 
+    side = side_of_windows(tile)
+    tiling = Tiling(side, tile_overlap, batch_size)
     depth = "auto" if bits == "auto" else int(bits)
     keep = metadata == "keep"
     looks = (format, quality, depth, keep, record)
-    files = Files(participle, suffix, recursive, exists, *looks, max_pixels, mask, gt, trace)
+    files = Files(participle, suffix, recursive, exists, *looks, max_pixels, mask, gt, trace, samples)
     schedules = {"alpha_schedule": alpha_schedule, "beta_schedule": beta_schedule}
-    settings = Settings(steps, eta, seed, sigma=sigma, sampler=sampler, label=class_, **schedules)
+    settings = Settings(steps, eta, seed, sigma=sigma, sampler=sampler, label=class_, tiling=tiling, **schedules)
     flags = {"method": method, "travel_length": travel_length, "travel_repeat": travel_repeat}
-    flags |= {"windows": windows, "tile": tile, "overlap": tile_overlap, "sigma": sigma}
+    flags |= {"windows": windows, "tile": side, "overlap": tile_overlap, "sigma": sigma}
 
     def begin() -> "Work":
         with out.downloads():

@@ -13,8 +13,8 @@ from restorer.cli.report import Report
 from restorer.errors import UsageError
 
 if TYPE_CHECKING:
-    from restorer.batch import Work
     from restorer.plan import Files, Plan
+    from restorer.work import Work
 
 
 def carry_out(

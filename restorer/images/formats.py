@@ -16,14 +16,15 @@ class Format:
     alpha: bool
     deep: bool  # 16 bits a channel
     recipe: Literal["chunk", "xmp", "sidecar"]
+    lossy: bool = False
 
 
 FORMATS: dict[str, Format] = {
     "png": Format((".png",), alpha=True, deep=True, recipe="chunk"),
-    "jpg": Format((".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False, deep=False, recipe="xmp"),
-    "webp": Format((".webp",), alpha=True, deep=False, recipe="xmp"),
+    "jpg": Format((".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False, deep=False, recipe="xmp", lossy=True),
+    "webp": Format((".webp",), alpha=True, deep=False, recipe="xmp", lossy=True),
     "tiff": Format((".tif", ".tiff"), alpha=True, deep=True, recipe="xmp"),
-    "avif": Format((".avif",), alpha=True, deep=False, recipe="xmp"),
+    "avif": Format((".avif",), alpha=True, deep=False, recipe="xmp", lossy=True),
     # Pillow writes 32-bit BMP without saying that the fourth byte is alpha, so readers drop it.
     "bmp": Format((".bmp", ".dib"), alpha=False, deep=False, recipe="sidecar"),
     "ppm": Format((".ppm", ".pgm", ".pnm", ".pbm"), alpha=False, deep=True, recipe="sidecar"),

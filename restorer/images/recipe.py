@@ -22,6 +22,8 @@ from restorer.images.stored import Stored
 
 LIMIT = 64 * 1024
 """The most bytes of JSON in a recipe, when it is written and when it is read."""
+HOW = ("tile", "overlap", "retried")
+"""Keys that say how a picture was computed, which changes no more of it than rounding does."""
 
 
 def embed(stored: Stored, format: str, recipe: Mapping | None) -> Stored:
@@ -59,12 +61,16 @@ def read_recipe(path: Path) -> dict | None:
 
 
 def same_recipe(recorded: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
-    """Whether a picture was made as wanted: another version of restorer makes no difference."""
-    return recorded is not None and _essence(recorded) == _essence(wanted)
+    """Whether a picture was made as wanted.
 
-
-def _essence(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in recipe.items() if key != "restorer"}
+    Another version of restorer makes no difference, nor does how it was computed (``HOW``) unless that is asked for.
+    """
+    if recorded is None:
+        return False
+    unasked = {"restorer", *(key for key in HOW if key not in wanted)}
+    return {key: value for key, value in recorded.items() if key not in unasked} == {
+        key: value for key, value in wanted.items() if key != "restorer"
+    }
 
 
 def write_beside(path: Path, data: bytes, recipe: Mapping) -> None:

@@ -27,7 +27,7 @@ from restorer.entry import Entry
 from restorer.errors import RestorerError, UsageError, unknown
 from restorer.load import build_net, build_schedule, check_names, denoiser
 from restorer.metrics import psnr
-from restorer.restore import pad, sample
+from restorer.sampling import pad, sample
 from restorer.settings import Settings
 from restorer.train.checkpoint import (
     MODEL,

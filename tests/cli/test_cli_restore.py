@@ -158,7 +158,7 @@ def test_faults_in_the_middle(here, draw, cli, monkeypatch, fault, code, words):
     def fail(*args):
         raise fault
 
-    monkeypatch.setattr(Restorer, "restore", fail)
+    monkeypatch.setattr(Restorer, "make", fail)
     draw("a.png")
     result = cli("restore", "a.png")
     assert result.exit_code == code and names() == ["a.png"]
@@ -171,14 +171,14 @@ def test_faults_in_the_middle(here, draw, cli, monkeypatch, fault, code, words):
 
 def test_an_interruption_keeps_what_is_written(here, draw, cli, monkeypatch):
     draw("a.png"), draw("b.png", size=(20, 20))
-    whole = Restorer.restore
+    whole = Restorer.make
 
     def interrupted(self, y, *rest):
         if y.shape[-1] == 20:
             raise KeyboardInterrupt
         return whole(self, y, *rest)
 
-    monkeypatch.setattr(Restorer, "restore", interrupted)
+    monkeypatch.setattr(Restorer, "make", interrupted)
     result = cli("restore", "a.png", "b.png")
     assert result.exit_code == 130 and "Interrupted" in result.stderr and "1 done" in result.stderr
     assert names() == ["a.png", "a_restored.png", "b.png"]

@@ -135,7 +135,7 @@ def test_words_that_cannot_be(here, draw, run, words, code, sentence):
     ("words", "sentence"),
     [
         (["--travel-repeat", "2"], "--travel-repeat is for zero-shot restoration; name the damage too"),
-        (["--tile-overlap", "2"], "--tile-overlap is for zero-shot restoration"),
+        (["--windows", "blend"], "--windows is for zero-shot restoration"),
         (["--simulate"], "--simulate is for zero-shot restoration"),
         (["--operator", "sr:2"], "'toy' is for derain; an operator needs a prior"),
     ],

@@ -21,7 +21,7 @@ from restorer.load import build_schedule
 from restorer.nets import NETS
 from restorer.nets.rddm_unet import options_of, rename
 from restorer.prepare import equalize, fill
-from restorer.restore import sample
+from restorer.sampling import sample
 from restorer.settings import Settings
 
 CPU = torch.device("cpu")

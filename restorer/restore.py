@@ -242,6 +242,7 @@ class Restorer:
             chosen["sigma"] = settings.sigma or "guessed"
         recipe = {
             "restorer": __version__,
+            "torch": torch.__version__,
             "task": self.entry.task,
             "model": self.entry.name,
             **(self.found.origin._asdict() if self.found.origin else {}),

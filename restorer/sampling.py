@@ -88,7 +88,8 @@ def sample(
 def pad(y: Tensor, multiple: int) -> Tensor:
     """``y`` (N, C, H, W) mirrored beyond its right and lower edges until both sides are multiples."""
     for dim in (-2, -1):
-        y = y.index_select(dim, _mirror(y.shape[dim], -y.shape[dim] % multiple))
+        if extra := -y.shape[dim] % multiple:
+            y = y.index_select(dim, _mirror(y.shape[dim], extra))
     return y
 
 

@@ -230,6 +230,7 @@ def test_the_recipe_is_enough_to_make_the_picture_again_and_tells_no_path(model)
     recipe = model.recipe(Settings(seed=2))
     assert recipe == {
         "restorer": restorer.__version__,
+        "torch": torch.__version__,
         "task": "derain",
         "model": "toy",
         "weights": model.found.sha256,

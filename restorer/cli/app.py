@@ -12,6 +12,7 @@ from restorer.cli import (
     doctor,
     download,
     generate,
+    info,
     models,
     output,
     publish,
@@ -84,6 +85,8 @@ for task, alias in restore.aliases.items():
         help=f"{restore.HELP[task]}: `restore --task {task}`.",
         epilog=restore.examples(task),
     )(alias)
+app.command("info", cls=Screen, epilog=info.INFO_EXAMPLES)(info.info)
+app.command("redo", cls=Screen, epilog=info.REDO_EXAMPLES)(info.redo)
 app.command("generate", cls=Screen, epilog=generate.EXAMPLES)(generate.generate)
 app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
 app.command("convert-ddim", cls=Screen, epilog=convert_ddim.EXAMPLES)(convert_ddim.convert_ddim)

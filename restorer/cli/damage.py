@@ -1,9 +1,10 @@
 """Which model restores, and with what known damage: the words of ``--operator``, or what a task means by itself."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restorer.entry import GENERATE, TASKS, default_model
+from restorer.entry import GENERATE, TASKS, default_model, embedded
 from restorer.errors import ModelError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -38,6 +39,23 @@ def load(
     if task not in (None, own):
         raise UsageError(f"Model {restorer.entry.name!r} is for {own}, not {task}; leave out --task or --model.")
     return restorer, None
+
+
+def to_fetch(model: str | None) -> str | None:
+    """What a model of the Hub would have to send before it runs here; None for one that is here. Asks the Hub."""
+    if model is None or model in embedded() or Path(model).exists():
+        return None
+    from restorer.hub import address, listed
+    from restorer.hub.fetching import bill_of
+
+    if listed(model) is None and address(model) is None:
+        return None  # loading it says what is wrong
+    owed = bill_of(model)
+    missing = [size for _, size, here in owed.files if not here]
+    if not missing:
+        return None
+    size = "?" if None in missing else f"{sum(missing) / 1e6:.1f}"
+    return f"{model} is not here: {size} MB to fetch. Which pictures are done already is known only with it."
 
 
 def _is_served(task: str) -> bool:

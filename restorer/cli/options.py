@@ -107,7 +107,12 @@ Suffix = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", "-n", help="Show what would be read and written; touch nothing.", rich_help_panel=FILES),
+    typer.Option(
+        "--dry-run",
+        "-n",
+        help="Show what would be read, written, fetched, and how long it takes; touch nothing.",
+        rich_help_panel=FILES,
+    ),
 ]
 
 Task = Annotated[
@@ -272,7 +277,7 @@ TileOverlap = Annotated[
     typer.Option(
         "--tile-overlap",
         min=0,
-        help="Pixels that neighbouring windows share.  [default: 64; for priors a fourth of the side, and 1]",
+        help="Pixels that neighbouring windows share.  [default: 128, less for small windows and priors]",
         show_default=False,
         rich_help_panel=COMPUTE,
     ),

@@ -87,8 +87,8 @@ class Output:
         if not self.quiet and self.verbose >= level:
             _write(sentence, sys.stderr)
 
-    def record(self, record: Record) -> None:
-        """Tell what became of one picture."""
+    def record(self, record: Record, **more: bool) -> None:
+        """Tell what became of one picture; ``more`` stands in its JSON line."""
         for sentence in record.warnings:
             self.note(f"Warning: {sentence}")
         if record.error:
@@ -96,7 +96,7 @@ class Output:
             if self.verbose >= 2:
                 show_traceback(record.error)
         if self.json:
-            json_line(record.line())
+            json_line(record.line() | more)
         elif record.error:
             return
         elif record.output == "-" or (self.paths and record.status != "other"):
@@ -115,16 +115,43 @@ class Output:
             self.note(sentence)
 
     @contextmanager
-    def bar(self, pictures: int, steps: int) -> Iterator[Callable[[Job, int], None]]:
+    def bar(self, pictures: int, steps: int) -> Iterator[Callable[[Any, int], None]]:
         """A progress bar where somebody sees it: call the function with the picture in hand and its steps done."""
         started = 0
 
-        def tell(job: Job, done: int) -> None:
+        def tell(job: Any, done: int) -> None:
             nonlocal started
             started += done == 0
             show((started - 1) * steps + done, f"{started}/{pictures} {job.name}", f"step {done}/{steps}")
 
         with self._bar(pictures * steps) as show:
+            yield tell
+
+    @contextmanager
+    def pixel_bar(
+        self, sizes: Mapping[Job, tuple[int, int] | None], steps: int
+    ) -> Iterator[Callable[[Job, int], None]]:
+        """As ``bar``, for pictures of (width, height).
+
+        It goes by pixels times steps; a picture whose size is not known counts as the others do in the mean.
+        """
+        known = [width * height for width, height in filter(None, sizes.values())]
+        mean = sum(known) / len(known) if known else 1
+        weights = {job: size[0] * size[1] if size else mean for job, size in sizes.items()}
+        shares: dict[Job, float] = {}
+        total, completed = sum(weights.values()), 0.0
+
+        def tell(job: Job, done: int) -> None:
+            nonlocal total, completed
+            if done == 0 and shares:
+                last = next(reversed(shares))
+                if shares[last] == 0 and last != job:  # it needed nothing, and says nothing of the time that is left
+                    total -= weights.get(last, mean)
+            completed += (done / steps - shares.get(job, 0)) * weights.get(job, mean)
+            shares[job] = done / steps
+            show(completed, f"{len(shares)}/{len(sizes)} {job.name}", f"step {done}/{steps}", total)
+
+        with self._bar(total) as show:
             yield tell
 
     def training(self, course: Iterable[Progress], steps: int, run: Path) -> None:
@@ -187,10 +214,10 @@ class Output:
             yield
 
     @contextmanager
-    def _bar(self, total: int) -> Iterator[Callable[[int, str, str], None]]:
-        """A function that shows (completed, what, step); it does nothing where nobody would see a bar."""
+    def _bar(self, total: float) -> Iterator[Callable[..., None]]:
+        """A function that shows (completed, what, step, total); it does nothing where nobody would see a bar."""
         if self.quiet or not sys.stderr.isatty() or (self.json and sys.stdout.isatty()):
-            yield lambda completed, what, step: None
+            yield lambda completed, what, step, total=total: None
             return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -205,7 +232,9 @@ class Output:
         progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
         with progress:
             row = progress.add_task("", total=total, step="")
-            yield lambda completed, what, step: progress.update(row, completed=completed, description=what, step=step)
+            yield lambda completed, what, step, total=total: progress.update(
+                row, completed=completed, total=total, description=what, step=step
+            )
 
 
 def _told(record: Record) -> str:

@@ -13,7 +13,9 @@ from restorer.cli.output import scored
 from restorer.errors import DeviceError, InputError, RestorerError
 
 if TYPE_CHECKING:
+    from restorer.estimate import Estimate
     from restorer.record import Record
+    from restorer.work import Work
 
 NAMED = 10
 """The closing sentence names so many failed pictures."""
@@ -28,6 +30,9 @@ class Report:
     failed: list[str] = field(default_factory=list)
     errors: list[RestorerError] = field(default_factory=list)
     scores: dict[str, list[float]] = field(default_factory=dict)
+    planned: list[str] = field(default_factory=list)
+    expected: Estimate | None = None
+    told: str = ""
     started: float = field(default_factory=perf_counter)
 
     def add(self, record: Record) -> None:
@@ -35,9 +40,18 @@ class Report:
         self.counts[record.status] += 1
         for name, score in record.scores.items():
             self.scores.setdefault(name, []).append(score)
+        if record.status == "planned":
+            self.planned.append(record.input)
         if record.error:
             self.failed.append(record.input)
             self.errors.append(record.error)
+
+    def estimate(self, work: Work, sizes: list[tuple[int, int]]) -> None:
+        """Measure what pictures of these sizes will take, to tell it at the end."""
+        from restorer.estimate import estimate
+
+        self.expected = estimate(work, sizes)
+        self.told = self.expected.sentence(work) if self.expected else ""
 
     @property
     def exit_code(self) -> int:
@@ -59,6 +73,7 @@ class Report:
         if not counted:
             return ["Nothing done."]
         lines = [f"{', '.join(counted)} in {perf_counter() - self.started:.1f} s."]
+        lines += [self.told] if self.told else []
         if self.scores:
             most = max(map(len, self.scores.values()))
             lines.append(f"{scored(self.means)}{f' in the mean of {most}' if most > 1 else ''}.")
@@ -75,6 +90,8 @@ class Report:
         counts = {status: self.counts[status] for status in ("done", "skipped", "other", "failed")}
         if self.counts["planned"]:
             counts["planned"] = self.counts["planned"]
+        if self.expected:
+            counts["estimate"] = self.expected.line()
         means = {name: json_score(mean) for name, mean in self.means.items()}
         return {"v": 1, "summary": {**counts, "seconds": round(perf_counter() - self.started, 3), **means}}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from restorer.cli import options as o
-from restorer.cli.damage import known_damage, load, side_of_windows
+from restorer.cli.damage import known_damage, load, side_of_windows, to_fetch
 from restorer.cli.output import Output
 from restorer.cli.work import carry_out
 from restorer.entry import TASKS
@@ -138,7 +138,10 @@ def _restore(
     flags = {"method": method, "travel_length": travel_length, "travel_repeat": travel_repeat}
     flags |= {"windows": windows, "tile": side, "overlap": tile_overlap, "sigma": sigma}
 
-    def begin() -> "Work":
+    def begin() -> "Work | None":
+        if dry_run and (missing := to_fetch(model)):
+            out.note(missing)
+            return None
         with out.downloads():
             restorer, left_to_prior = load(model, task, operator, device, dtype)
         zero = known_damage(left_to_prior, operator, scale, simulate=simulate, **flags)

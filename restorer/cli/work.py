@@ -19,15 +19,20 @@ if TYPE_CHECKING:
 
 def carry_out(
     todo: Plan,
-    begin: Callable[[], Work],
+    begin: Callable[[], Work | None],
     files: Files,
     out: Output,
     *,
     dry_run: bool = False,
     fail_fast: bool = False,
 ) -> None:
-    """Do the plan's jobs. ``begin`` loads what is needed, and is called only when there is something to do."""
+    """Do the plan's jobs. ``begin`` loads what is needed, and is called only when there is something to do.
+
+    In a dry run it may give None, when what is needed is not on this machine.
+    """
     from restorer.batch import failures, run
+    from restorer.images.peek import size_of
+    from restorer.record import Record
 
     check_stream(todo, out)
     report = Report(len(todo.jobs) + len(todo.problems))
@@ -39,13 +44,21 @@ def carry_out(
             out.record(record)
         if todo.jobs and not (fail_fast and report.errors):
             work = begin()
+            sizes = {job: job.source and size_of(job.source) for job in todo.jobs}
+            if work is None:
+                records = (Record(job.name, str(job.target), "planned") for job in todo.jobs)
             streams = {"stdin": sys.stdin.buffer, "stdout": sys.stdout.buffer}
-            with out.bar(len(todo.jobs), work.steps) as progress:
-                for record in run(work, todo.jobs, files, dry_run=dry_run, progress=progress, **streams):
+            with out.pixel_bar(sizes, work.steps if work else 1) as progress:
+                if work is not None:
+                    records = run(work, todo.jobs, files, dry_run=dry_run, progress=progress, **streams)
+                for record in records:
                     report.add(record)
                     out.record(record)
                     if fail_fast and record.error:
                         break
+            if dry_run and work is not None:
+                named = {str(job.source): size for job, size in sizes.items()}
+                report.estimate(work, [named[name] for name in report.planned if named.get(name)])
     except KeyboardInterrupt:
         out.summary(report)
         raise

@@ -22,6 +22,8 @@ from restorer.images.stored import Stored
 
 LIMIT = 64 * 1024
 """The most bytes of JSON in a recipe, when it is written and when it is read."""
+VERSIONS = ("restorer", "torch")
+"""Keys that say what it was made with."""
 HOW = ("tile", "overlap", "retried")
 """Keys that say how a picture was computed, which changes no more of it than rounding does."""
 
@@ -63,13 +65,13 @@ def read_recipe(path: Path) -> dict | None:
 def same_recipe(recorded: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
     """Whether a picture was made as wanted.
 
-    Another version of restorer makes no difference, nor does how it was computed (``HOW``) unless that is asked for.
+    Other versions make no difference, nor does how it was computed (``HOW``) unless that is asked for.
     """
     if recorded is None:
         return False
-    unasked = {"restorer", *(key for key in HOW if key not in wanted)}
+    unasked = {*VERSIONS, *(key for key in HOW if key not in wanted)}
     return {key: value for key, value in recorded.items() if key not in unasked} == {
-        key: value for key, value in wanted.items() if key != "restorer"
+        key: value for key, value in wanted.items() if key not in VERSIONS
     }
 
 

@@ -113,7 +113,7 @@ def test_without_words_the_first_screen_is_shown_as_a_usage_error(cli):
     [
         (["photo.jpg"], "restorer restore photo.jpg"),
         (["photos/", "-r"], "restorer restore photos/ -r"),
-        (["restor"], "Did you mean 'restore'?"),
+        (["restor"], "'restore'"),
         (["restore", "a.png", "--max_pixels", "1"], "--max-pixels"),
     ],
 )

@@ -69,6 +69,12 @@ def run(
     """
     jobs = list(jobs)
     bench = Bench.of(work, files, jobs, dry_run=dry_run, stdin=stdin, stdout=stdout)
+    yield from run_on(bench, jobs, progress)
+
+
+def run_on(bench: Bench, jobs: Sequence[Job], progress: Progress | None = None) -> Iterator[Record]:
+    """As ``run``, some of the jobs that a bench was made for."""
+    batch = bench.work.batch
     stop = Event()
     told = progress or (lambda job, steps: None)
 
@@ -80,7 +86,7 @@ def run(
     written: deque[Future[Record]] = deque()
     with _thread("read") as reading, _thread("write") as writing, _thread("compute") as computing:
         try:
-            for group in _groups(_ahead(reading, bench.prepare, jobs, work.batch), work.batch):
+            for group in _groups(_ahead(reading, bench.prepare, jobs, batch), batch):
                 made = computing.submit(_computed, bench, group, tell)
                 # Told while this one is computed; but written is nothing that comes after one which stops the run.
                 yield from _drained(written)

@@ -373,6 +373,15 @@ MaxPixels = Annotated[
 Device = Annotated[
     str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N, mps or xpu.", rich_help_panel=COMPUTE)
 ]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine",
+        help="ray spreads the pictures over the Ray cluster that RAY_ADDRESS names, or one begun here; it needs "
+        "restorer[ray].",
+        rich_help_panel=COMPUTE,
+    ),
+]
 Dtype = Annotated[
     Literal["auto", "fp32", "fp16", "bf16"],
     typer.Option("--dtype", help="Arithmetic; auto is the fastest that the device does well.", rich_help_panel=COMPUTE),

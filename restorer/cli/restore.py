@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from restorer.cli.work import carry_out
 from restorer.entry import TASKS
 
 if TYPE_CHECKING:
-    from restorer.batch import Work
+    from restorer.batch import Plan, Record, Work
     from restorer.settings import Settings
 
 HELP: dict[str, str] = {
@@ -112,6 +112,7 @@ def _restore(
     batch_size: o.BatchSize = 1,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    engine: o.Engine = "local",
     gt: o.Truth = None,
     trace: o.Trace = None,
     fail_fast: o.FailFast = False,
@@ -124,6 +125,7 @@ def _restore(
     out = Output(json=json, quiet=quiet, verbose=verbose)
 
     from restorer.batch import Files, plan, restoring
+    from restorer.remote import is_remote, plan_remote
     from restorer.settings import Settings
     from restorer.tiling import Tiling
 
@@ -139,6 +141,7 @@ def _restore(
     flags |= {"windows": windows, "tile": side, "overlap": tile_overlap, "sigma": sigma}
 
     def begin() -> "Work | None":
+        nonlocal order
         if dry_run and (missing := to_fetch(model)):
             out.note(missing)
             return None
@@ -146,11 +149,21 @@ def _restore(
             restorer, left_to_prior = load(model, task, operator, device, dtype)
         zero = known_damage(left_to_prior, operator, scale, simulate=simulate, **flags)
         own = settings if zero is None else replace(settings, sigma=None)
-        work = restoring(restorer, own, masked=mask is not None, scale=scale, zero=zero)
+        wanted = {"masked": mask is not None, "scale": scale, "zero": zero}
+        work = restoring(restorer, own, **wanted)
+        order = (model or restorer.entry.name, device, dtype, replace(own, seed=work.recipe["seed"])), wanted
         out.note(_told(work, settings), level=0 if dry_run else 1)
         return work
 
-    carry_out(plan(words, output, files), begin, files, out, dry_run=dry_run, fail_fast=fail_fast)
+    def spread(todo: "Plan") -> "Iterator[Record]":
+        from restorer.cluster import Assignment, run
+
+        return run(Assignment(*order[0], **order[1]), todo.jobs, files)
+
+    order = ()
+    todo = plan_remote(words, output, files) if any(map(is_remote, [*words, output])) else plan(words, output, files)
+    elsewhere = spread if engine == "ray" else None
+    carry_out(todo, begin, files, out, dry_run=dry_run, fail_fast=fail_fast, elsewhere=elsewhere)
 
 
 def _told(work: "Work", settings: "Settings") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,6 +14,7 @@ from restorer.errors import UsageError
 
 if TYPE_CHECKING:
     from restorer.plan import Files, Plan
+    from restorer.record import Record
     from restorer.work import Work
 
 
@@ -25,14 +26,17 @@ def carry_out(
     *,
     dry_run: bool = False,
     fail_fast: bool = False,
+    elsewhere: Callable[[Plan], Iterator[Record]] | None = None,
 ) -> None:
     """Do the plan's jobs. ``begin`` loads what is needed, and is called only when there is something to do.
 
-    In a dry run it may give None, when what is needed is not on this machine.
+    In a dry run it may give None, when what is needed is not on this machine. ``elsewhere`` runs the jobs, if not here.
     """
     from restorer.batch import failures, run
     from restorer.images.peek import size_of
+    from restorer.plan import Job
     from restorer.record import Record
+    from restorer.remote import RemoteJob, run_remote
 
     check_stream(todo, out)
     report = Report(len(todo.jobs) + len(todo.problems))
@@ -44,12 +48,16 @@ def carry_out(
             out.record(record)
         if todo.jobs and not (fail_fast and report.errors):
             work = begin()
-            sizes = {job: job.source and size_of(job.source) for job in todo.jobs}
-            if work is None:
-                records = (Record(job.name, str(job.target), "planned") for job in todo.jobs)
+            sizes = {job: size_of(job.source) if isinstance(job, Job) and job.source else None for job in todo.jobs}
             streams = {"stdin": sys.stdin.buffer, "stdout": sys.stdout.buffer}
             with out.pixel_bar(sizes, work.steps if work else 1) as progress:
-                if work is not None:
+                if work is None:
+                    records = (Record(job.name, str(job.target), "planned") for job in todo.jobs)
+                elif elsewhere is not None and not dry_run:
+                    records = elsewhere(todo)
+                elif any(isinstance(job, RemoteJob) for job in todo.jobs):
+                    records = run_remote(work, todo.jobs, files, dry_run=dry_run)
+                else:
                     records = run(work, todo.jobs, files, dry_run=dry_run, progress=progress, **streams)
                 for record in records:
                     report.add(record)

@@ -20,6 +20,7 @@ import torch
 from restorer.bench import Bench, Ready
 from restorer.plan import Files, Job, Plan, plan
 from restorer.record import Record
+from restorer.report import Comparison
 from restorer.restore import Made, Restorer
 from restorer.settings import Settings
 from restorer.work import Work, degrading, restoring
@@ -61,14 +62,16 @@ def run(
     progress: Progress | None = None,
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
+    comparison: Comparison | None = None,
 ) -> Iterator[Record]:
     """Do the jobs in order and yield what became of each: a picture that fails never stops the others.
 
-    ``stdin`` and ``stdout`` serve jobs on standard streams. ``dry_run`` writes nothing, and decodes nothing. Whoever
-    stops asking gets the pictures written that were finished, and no others; so does who interrupts.
+    ``stdin`` and ``stdout`` serve jobs on standard streams. ``comparison`` is shown every pair. ``dry_run`` writes
+    nothing, and decodes nothing. Whoever stops asking gets the pictures written that were finished, and no others; so
+    does who interrupts.
     """
     jobs = list(jobs)
-    bench = Bench.of(work, files, jobs, dry_run=dry_run, stdin=stdin, stdout=stdout)
+    bench = Bench.of(work, files, jobs, dry_run=dry_run, stdin=stdin, stdout=stdout, comparison=comparison)
     yield from run_on(bench, jobs, progress)
 
 

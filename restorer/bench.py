@@ -26,6 +26,7 @@ from restorer.images.recipe import check_beside, same_recipe, write_beside
 from restorer.masks import Mask, read_mask
 from restorer.plan import FileId, Files, Job, file_id, onto_input, partners, renamed, source_ids, with_ending
 from restorer.record import Record, Status, as_restorer_error
+from restorer.report import Comparison
 from restorer.restore import Made
 from restorer.search import STREAM
 from restorer.spread import Spreads
@@ -75,6 +76,7 @@ class Bench:
     inputs: frozenset[FileId]
     taken: set[Path]
     twins: frozenset[Path]
+    comparison: Comparison | None = None
     spreads: Spreads = field(default_factory=Spreads)
 
     @classmethod
@@ -87,13 +89,14 @@ class Bench:
         dry_run: bool = False,
         stdin: BinaryIO | None = None,
         stdout: BinaryIO | None = None,
+        comparison: Comparison | None = None,
     ) -> Bench:
         """The bench for these jobs."""
         taken = {job.target for job in jobs if job.target}
         stems = Counter(target.with_suffix("") for target in taken)
         twins = frozenset(stem for stem, count in stems.items() if count > 1)
         inputs = source_ids(jobs) | _partner_ids(jobs, files)
-        return cls(work, files, dry_run, stdin, stdout, inputs, taken, twins)
+        return cls(work, files, dry_run, stdin, stdout, inputs, taken, twins, comparison)
 
     def prepare(self, job: Job) -> Ready:
         """Read, look whether it is done already, decode. Whatever is wrong with the picture is in the record."""
@@ -112,6 +115,8 @@ class Bench:
             record = ready.record or self._finished(ready, made)
             if ready.job.sample:
                 record = self.spreads.add(self, ready, record, made)
+            elif self.comparison is not None:
+                record = self.compare(ready, record)
         except BrokenPipeError:
             raise  # nobody reads standard output any more
         except Exception as error:
@@ -306,6 +311,18 @@ class Bench:
             write_beside(target, data, recipe)
         else:
             images.write(picture, target, recipe=inside, **looks)
+
+    def compare(self, ready: Ready, record: Record, spread: Tensor | None = None) -> Record:
+        """Show the comparison what was written, or stands since an earlier run; the record names what it writes."""
+        if record.status not in ("done", "skipped"):
+            return record
+        output = Path(record.output)
+        picture = ready.picture or images.read(ready.job.source, max_pixels=self.files.max_pixels)
+        words = {"target": ready.clean, "scores": record.scores, "recipe": record.made, "spread": spread}
+        after = images.read(output, max_pixels=self.files.max_pixels).pixels
+        words |= {"output": output, "seconds": ready.seconds if record.status == "done" else None}
+        file = self.comparison.add(record.input, picture.pixels, after, **words)
+        return replace(record, beside=(*record.beside, str(file))) if file else record
 
     def _record(
         self, job: Job, status: Status, recipe: Mapping[str, Any], size: tuple[int, int] | None = None

@@ -120,7 +120,8 @@ class Spreads:
                 written.append(str(target))
             elif not same_recipe(images.read_recipe(target), {**recipe, **more}):
                 said.append(f"{target} is there, made with other settings; use --overwrite.")
-        return replace(record, beside=(*record.beside, *written), warnings=(*record.warnings, *said))
+        record = replace(record, beside=(*record.beside, *written), warnings=(*record.warnings, *said))
+        return record if bench.comparison is None else bench.compare(ready, record, drawn)
 
 
 def _place(job: Job, samples: int, word: str, suffix: str) -> Path:

@@ -33,11 +33,12 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def no_network(request, monkeypatch):
-    """No test talks to another machine; one that has the fixture ``hub`` talks to this one, where that is."""
+    """No test talks to another machine; one with the fixture ``hub`` or ``browser`` talks to this one."""
     connect, resolve = socket.socket.connect, socket.getaddrinfo
 
     def check(host):
-        assert host == "127.0.0.1" and "hub" in request.fixturenames, f"a test asks the network for {host}"
+        own = host in ("127.0.0.1", "localhost", "::1") and {"hub", "browser"} & {*request.fixturenames}
+        assert own, f"a test asks the network for {host}"
 
     def guarded(self, place):
         if isinstance(place, tuple):  # a path belongs to this machine

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from restorer.cli import (
+    compare,
     convert,
     convert_ddim,
     degrade,
@@ -88,6 +89,7 @@ for task, alias in restore.aliases.items():
 app.command("info", cls=Screen, epilog=info.INFO_EXAMPLES)(info.info)
 app.command("redo", cls=Screen, epilog=info.REDO_EXAMPLES)(info.redo)
 app.command("generate", cls=Screen, epilog=generate.EXAMPLES)(generate.generate)
+app.command("compare", cls=Screen, epilog=compare.EXAMPLES)(compare.compare)
 app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
 app.command("convert-ddim", cls=Screen, epilog=convert_ddim.EXAMPLES)(convert_ddim.convert_ddim)
 app.command("train", cls=Screen, epilog=train.EXAMPLES)(train.train)

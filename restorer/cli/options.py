@@ -409,6 +409,16 @@ Trace = Annotated[
     ),
 ]
 
+Compare = Annotated[
+    Literal["side", "grid", "html"] | None,
+    typer.Option(
+        "--compare",
+        help="Also before and after: a picture beside each output, one sheet, or one HTML page with sliders.",
+        show_default=False,
+        rich_help_panel=EXTRA,
+    ),
+]
+
 FailFast = Annotated[
     bool,
     typer.Option(

@@ -101,11 +101,21 @@ class Output:
             return
         elif record.output == "-" or (self.paths and record.status != "other"):
             if record.output != "-":
-                result(record.output)
+                for path in (record.output, *record.beside):
+                    result(path)
             if record.scores:  # asked for, so they are told wherever the picture goes
                 self.note(_told(record))
         elif not self.paths or self.verbose:
             self.note(_told(record))
+
+    def file(self, path: Path) -> None:
+        """Tell of a file that belongs to the whole run."""
+        if self.json:
+            json_line({"v": 1, "comparison": str(path)})
+        elif self.paths:
+            result(str(path))
+        else:
+            self.note(f"Compared: {path}")
 
     def summary(self, report: Report) -> None:
         """Close the run."""

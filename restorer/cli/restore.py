@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from restorer.cli import options as o
 from restorer.cli.damage import known_damage, load, side_of_windows, to_fetch
 from restorer.cli.output import Output
-from restorer.cli.work import carry_out
+from restorer.cli.work import carry_out, collecting
 from restorer.entry import TASKS
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def _restore(
     engine: o.Engine = "local",
     gt: o.Truth = None,
     trace: o.Trace = None,
+    compare: o.Compare = None,
     fail_fast: o.FailFast = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -163,7 +164,9 @@ def _restore(
     order = ()
     todo = plan_remote(words, output, files) if any(map(is_remote, [*words, output])) else plan(words, output, files)
     elsewhere = spread if engine == "ray" else None
-    carry_out(todo, begin, files, out, dry_run=dry_run, fail_fast=fail_fast, elsewhere=elsewhere)
+    comparison = None if compare is None or dry_run else collecting(compare, todo, elsewhere is not None)
+    how = {"dry_run": dry_run, "fail_fast": fail_fast, "elsewhere": elsewhere, "comparison": comparison}
+    carry_out(todo, begin, files, out, **how)
 
 
 def _told(work: "Work", settings: "Settings") -> str:

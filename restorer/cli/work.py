@@ -15,6 +15,7 @@ from restorer.errors import UsageError
 if TYPE_CHECKING:
     from restorer.plan import Files, Plan
     from restorer.record import Record
+    from restorer.report import Comparison
     from restorer.work import Work
 
 
@@ -27,10 +28,12 @@ def carry_out(
     dry_run: bool = False,
     fail_fast: bool = False,
     elsewhere: Callable[[Plan], Iterator[Record]] | None = None,
+    comparison: Comparison | None = None,
 ) -> None:
     """Do the plan's jobs. ``begin`` loads what is needed, and is called only when there is something to do.
 
     In a dry run it may give None, when what is needed is not on this machine. ``elsewhere`` runs the jobs, if not here.
+    ``comparison`` is shown every pair, and written at the end.
     """
     from restorer.batch import failures, run
     from restorer.images.peek import size_of
@@ -49,7 +52,8 @@ def carry_out(
         if todo.jobs and not (fail_fast and report.errors):
             work = begin()
             sizes = {job: size_of(job.source) if isinstance(job, Job) and job.source else None for job in todo.jobs}
-            streams = {"stdin": sys.stdin.buffer, "stdout": sys.stdout.buffer}
+            more = {"comparison": comparison}
+            more |= {"stdin": sys.stdin.buffer, "stdout": sys.stdout.buffer}
             with out.pixel_bar(sizes, work.steps if work else 1) as progress:
                 if work is None:
                     records = (Record(job.name, str(job.target), "planned") for job in todo.jobs)
@@ -58,7 +62,7 @@ def carry_out(
                 elif any(isinstance(job, RemoteJob) for job in todo.jobs):
                     records = run_remote(work, todo.jobs, files, dry_run=dry_run)
                 else:
-                    records = run(work, todo.jobs, files, dry_run=dry_run, progress=progress, **streams)
+                    records = run(work, todo.jobs, files, dry_run=dry_run, progress=progress, **more)
                 for record in records:
                     report.add(record)
                     out.record(record)
@@ -70,8 +74,22 @@ def carry_out(
     except KeyboardInterrupt:
         out.summary(report)
         raise
+    if comparison is not None and (file := comparison.write()):
+        out.file(file)
     out.summary(report)
     raise typer.Exit(report.exit_code)
+
+
+def collecting(style: str, todo: Plan, elsewhere: bool) -> Comparison:
+    """What ``--compare`` collects. Raises ``UsageError`` where pictures are not at hand to be compared."""
+    from restorer.plan import Job
+    from restorer.report import Comparison
+    from restorer.report.comparison import place_for
+
+    targets = [job.target for job in todo.jobs if isinstance(job, Job) and job.target]
+    if elsewhere or len(targets) < len(todo.jobs):
+        raise UsageError("--compare is for pictures that are read and written here; use restorer compare afterwards.")
+    return Comparison(style, place_for(targets, style) if targets and style != "side" else None)
 
 
 def check_stream(todo: Plan, out: Output) -> None:

@@ -137,9 +137,11 @@ def _snug(length: int, side: int, overlap: int, multiple: int) -> tuple[int, lis
 
 def _ramp(side: int, overlap: int, margin: int) -> Tensor:
     place = torch.arange(side) + 0.5
-    inside = torch.minimum(place, side - place) - margin
-    weights = torch.sin(math.pi / 2 * (inside / max(overlap - 2 * margin, 1)).clamp(0, 1)).square()
-    return weights.clamp(min=1e-6)  # for the edge of the canvas, which no other window shows
+    inside = torch.minimum(place, side - place)
+    weights = torch.sin(math.pi / 2 * ((inside - margin) / max(overlap - 2 * margin, 1)).clamp(0, 1)).square()
+    # Along the edge of the canvas every window may show its margin only; the one that shows most around it counts.
+    depth = (inside / max(margin, 1)).clamp(max=1)
+    return torch.maximum(weights, 10 ** (6 * depth - 12))
 
 
 def blended(

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
@@ -52,6 +51,13 @@ class Assignment:
         return restoring(restorer, self.settings, masked=self.masked, scale=self.scale, zero=self.zero)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What became of a row; a type of its own, since Ray Data makes columns of tuples and lists."""
+
+    records: tuple[Record, ...]
+
+
 class Worker:
     """One actor: it loads the model once."""
 
@@ -59,19 +65,19 @@ class Worker:
         torch.set_num_threads(threads)
         self.files = files
         self.work = assignment.work()
-        here = [job for job in jobs if isinstance(job, Job)]
-        self.bench = Bench.of(self.work, files, here)
+        self.jobs = jobs
+        self.bench = Bench.of(self.work, files, [job for job in jobs if isinstance(job, Job)])
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
-        """Rows in, rows out; both hold pickles of our own making."""
+    def __call__(self, row: dict[str, Any]) -> dict[str, Answer]:
+        """The jobs of a row, done."""
         records: list[Record] = []
-        jobs = pickle.loads(row["jobs"])
+        jobs = self.jobs[row["first"] : row["end"]]
         here = [job for job in jobs if isinstance(job, Job)]
         records += run_on(self.bench, here)
         for job in jobs:
             if isinstance(job, RemoteJob):
                 records += staged(job, self.files, lambda some: run_on(Bench.of(self.work, self.files, some), some))
-        return {"records": pickle.dumps(records)}
+        return {"answer": Answer(tuple(records))}
 
 
 def run(assignment: Assignment, jobs: Sequence[Job | RemoteJob], files: Files) -> Iterator[Record]:
@@ -90,7 +96,7 @@ def run(assignment: Assignment, jobs: Sequence[Job | RemoteJob], files: Files) -
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
-        rows = [{"jobs": pickle.dumps(list(group))} for _, group in groupby(jobs, key=lambda job: job.name)]
+        rows = _rows(jobs)
         gpus, cpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
         on_gpu = gpus > 0 and not assignment.device.startswith("cpu")
         actors = gpus if on_gpu else max(1, cpus // 4)
@@ -103,7 +109,14 @@ def run(assignment: Assignment, jobs: Sequence[Job | RemoteJob], files: Files) -
             num_gpus=1 if on_gpu else None,
         )
         for answer in answers.iter_rows():
-            yield from pickle.loads(answer["records"])
+            yield from answer["answer"].records
     finally:
         if ours:
             ray.shutdown()
+
+
+def _rows(jobs: Sequence[Job | RemoteJob]) -> list[dict[str, int]]:
+    """Which of the jobs go together, as they are neighbours: those of one picture."""
+    lengths = [len(list(group)) for _, group in groupby(jobs, key=lambda job: job.name)]
+    ends = list(accumulate(lengths))
+    return [{"first": end - length, "end": end} for end, length in zip(ends, lengths, strict=True)]

@@ -3,6 +3,7 @@
 All take two tensors (N, 3, H, W) of one size, RGB in [0, 1], on any device, and compute in float64. ``crop``: so many
 pixels at each side are left out, as super-resolution papers do.
 
+[MS-SSIM] Wang et al., Multiscale structural similarity for image quality assessment, Asilomar 2003.
 [SSIM] Wang et al., Image quality assessment: from error visibility to structural similarity, IEEE TIP 2004.
 [BT.601] ITU-R BT.601-7, in its 8-bit studio range: Y from 16 to 235, which is what MATLAB's rgb2ycbcr gives.
 """
@@ -20,6 +21,8 @@ from restorer.errors import ImageError
 
 WINDOW, WIDTH = 11, 1.5
 """Side of SSIM's Gaussian window, and its standard deviation, in pixels."""
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Weights of MS-SSIM's scales, the finest first."""
 
 
 def psnr(restored: Tensor, clean: Tensor, *, crop: int = 0) -> float:
@@ -57,6 +60,21 @@ def ssim_y(restored: Tensor, clean: Tensor, *, crop: int = 0) -> float:
     return ssim(luma(restored), luma(clean), crop=crop)
 
 
+def ms_ssim(restored: Tensor, clean: Tensor, *, crop: int = 0) -> float:
+    """Structural similarity at five scales, 1 for equal pictures; luminance counts at the coarsest alone.
+
+    [MS-SSIM] eq. 7 with its weights; each scale is the means of 2 x 2 blocks of the one before. Where structure is
+    opposite at some scale the product is 0. Raises ``ImageError`` when the sizes differ, or a side is below 176 pixels.
+    """
+    restored, clean = _pair(restored, clean, crop)
+    least = WINDOW * 2 ** (len(SCALES) - 1)
+    height, width = clean.shape[-2:]
+    if min(height, width) < least:
+        raise ImageError(f"MS-SSIM needs {least} pixels on each side, not {width}x{height}; measure SSIM.")
+    channels = zip(restored.split(1, dim=1), clean.split(1, dim=1), strict=True)
+    return sum(_over_scales(a, b) for a, b in channels) / restored.shape[1]
+
+
 def luma(picture: Tensor) -> Tensor:
     """Y / 255 of RGB (N, 3, H, W) in [0, 1], as (N, 1, H, W) in float64: black is 16 / 255, white 235 / 255."""
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=picture.device).view(1, 3, 1, 1)
@@ -79,14 +97,31 @@ def _size(picture: Tensor) -> str:
     return f"{picture.shape[-1]}x{picture.shape[-2]}"
 
 
+def _over_scales(x: Tensor, y: Tensor) -> float:
+    """[MS-SSIM] eq. 7 of two planes (N, 1, H, W)."""
+    product = 1.0
+    for i, weight in enumerate(SCALES):
+        if i:
+            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+        likeness, structure = _maps(x, y)
+        mean = float((likeness if i == len(SCALES) - 1 else structure).mean())
+        product *= max(mean, 0.0) ** weight
+    return product
+
+
 def _similarity(x: Tensor, y: Tensor) -> float:
     """Mean of the SSIM map of two planes (N, 1, H, W). [SSIM] eq. 13"""
+    return float(_maps(x, y)[0].mean())
+
+
+def _maps(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(SSIM, its factor of contrast and structure) at every place of the window."""
     c1, c2 = 0.01**2, 0.03**2
     mean_x, mean_y = _smooth(x), _smooth(y)
     var_x, var_y = _smooth(x * x) - mean_x**2, _smooth(y * y) - mean_y**2
     covariance = _smooth(x * y) - mean_x * mean_y
-    top = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    return float((top / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))).mean())
+    structure = (2 * covariance + c2) / (var_x + var_y + c2)
+    return structure * (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1), structure
 
 
 def _smooth(plane: Tensor) -> Tensor:
@@ -97,5 +132,11 @@ def _smooth(plane: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(plane, row), row.mT)
 
 
-METRICS: dict[str, Callable[..., float]] = {"psnr": psnr, "ssim": ssim, "psnr-y": psnr_y, "ssim-y": ssim_y}
+METRICS: dict[str, Callable[..., float]] = {
+    "psnr": psnr,
+    "ssim": ssim,
+    "psnr-y": psnr_y,
+    "ssim-y": ssim_y,
+    "ms-ssim": ms_ssim,
+}
 """Name -> (restored, clean, crop=0) -> number; more is better."""

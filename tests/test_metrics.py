@@ -8,6 +8,8 @@ import torch
 from restorer.errors import ImageError
 from restorer.metrics import METRICS, luma, psnr, psnr_y, ssim, ssim_y
 
+ANY_SIZE = [name for name in METRICS if name != "ms-ssim"]
+
 
 def pictures(height=24, width=20, seed=0):
     """A smooth picture and a noisy copy."""
@@ -41,19 +43,19 @@ def ssim_in_loops(restored, clean):
     return sum(values) / len(values)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ANY_SIZE)
 def test_equal_pictures_are_as_good_as_can_be(name):
     _, clean = pictures()
     assert METRICS[name](clean, clean) == pytest.approx(math.inf if name.startswith("psnr") else 1.0)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ANY_SIZE)
 def test_it_does_not_matter_which_is_which(name):
     restored, clean = pictures()
     assert METRICS[name](restored, clean) == pytest.approx(METRICS[name](clean, restored), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ANY_SIZE)
 def test_more_noise_is_a_lower_score(name):
     _, clean = pictures(64, 64)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
@@ -61,7 +63,7 @@ def test_more_noise_is_a_lower_score(name):
     assert scores == sorted(scores, reverse=True) and len(set(scores)) == 4
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ANY_SIZE)
 def test_a_crop_leaves_the_border_out(name):
     restored, clean = pictures()
     inner = METRICS[name](restored[..., 3:-3, 3:-3], clean[..., 3:-3, 3:-3])

@@ -12,8 +12,8 @@ from PIL import Image
 
 from restorer import images
 from restorer.errors import ImageError
+from restorer.pairs import pairs
 from restorer.report import Comparison, grid, page, row, side
-from restorer.report.pairs import pairs
 
 HOSTILE = "\"><script>alert(1)</script> '&é.png"
 
@@ -111,7 +111,7 @@ def test_the_command(here, draw, cli):
     assert {"v": 1, "comparison": "out/a_compare.html"} in lines and "psnr" in lines[-1]["summary"]
     assert Path("out/a_compare.html").read_text().count("<article") == 1
     again = cli("compare", "in", "out", "--style", "grid", "-o", "sheet.jpg", model=False)
-    assert again.exit_code == 1 and Image.open("sheet.jpg").size[0] > 80
+    assert again.exit_code == 1 and images.read("sheet.jpg").size[0] > 80
     assert cli("compare", "in/a.png", "out/a.png", "--style", "side", model=False).stdout == "out/a_compare.jpg\n"
     assert cli("compare", "in", "out", "-o", "x.jpg", model=False).exit_code == 2
     assert cli("compare", "in", "nowhere", model=False).exit_code == 3

@@ -18,6 +18,7 @@ from restorer.cli import (
     output,
     publish,
     restore,
+    score,
     tasks,
     train,
     verify,
@@ -90,6 +91,7 @@ app.command("info", cls=Screen, epilog=info.INFO_EXAMPLES)(info.info)
 app.command("redo", cls=Screen, epilog=info.REDO_EXAMPLES)(info.redo)
 app.command("generate", cls=Screen, epilog=generate.EXAMPLES)(generate.generate)
 app.command("compare", cls=Screen, epilog=compare.EXAMPLES)(compare.compare)
+app.command("score", cls=Screen, epilog=score.EXAMPLES)(score.score)
 app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
 app.command("convert-ddim", cls=Screen, epilog=convert_ddim.EXAMPLES)(convert_ddim.convert_ddim)
 app.command("train", cls=Screen, epilog=train.EXAMPLES)(train.train)

@@ -40,10 +40,10 @@ def compare(
     quiet: o.Quiet = False,
 ) -> None:
     """Before/after pictures, or one self-contained HTML page with sliders."""
+    from restorer.pairs import pairs
     from restorer.record import Record
     from restorer.report import Comparison
-    from restorer.report.comparison import place_for
-    from restorer.report.pairs import compared, pairs
+    from restorer.report.comparison import compared, place_for
 
     out = Output(json=json, quiet=quiet)
     found = pairs(before, after, gt, recursive=recursive)

@@ -70,7 +70,15 @@ def scored(scores: Mapping[str, float]) -> str:
     return ", ".join(SCORES[name].format(score) for name, score in scores.items())
 
 
-SCORES: dict[str, str] = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "consistency": "consistency {:.3g}"}
+SCORES: dict[str, str] = {
+    "psnr": "PSNR {:.2f} dB",
+    "ssim": "SSIM {:.4f}",
+    "psnr-y": "PSNR of Y {:.2f} dB",
+    "ssim-y": "SSIM of Y {:.4f}",
+    "ms-ssim": "MS-SSIM {:.4f}",
+    "lab-mae": "MAE in LAB {:.3f}",
+    "consistency": "consistency {:.3g}",
+}
 
 
 class Output:

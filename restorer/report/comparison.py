@@ -13,13 +13,14 @@ from torch import Tensor
 from restorer import images
 from restorer.errors import ImageError
 from restorer.images.atomic import write_bytes
+from restorer.pairs import COMPARISON, Pair
+from restorer.record import Record
 from restorer.report.page import Row, is_ours, page, row
 from restorer.report.sheets import grid, side, small
+from restorer.truth import measure
 
 Style = Literal["side", "grid", "html"]
 STYLES: tuple[Style, ...] = ("side", "grid", "html")
-MADE = {"restorer": "comparison"}
-"""The recipe in a comparison, by which it is known to be one of ours."""
 
 
 @dataclass
@@ -85,6 +86,26 @@ def place_for(outputs: Sequence[Path], style: Style) -> Path:
 
 
 def _write(sheet: Tensor, file: Path) -> None:
-    if file.exists() and images.read_recipe(file) != MADE:
+    if file.exists() and images.read_recipe(file) != COMPARISON:
         raise ImageError(f"{file} is there already and no comparison of restorer; move it away.")
-    images.write(images.Picture(sheet.contiguous()), file, quality=92, recipe=MADE)
+    images.write(images.Picture(sheet.contiguous()), file, quality=92, recipe=COMPARISON)
+
+
+def compared(pair: Pair, into: Comparison, max_pixels: int) -> Record:
+    """Read a pair, measure it where there is a ground truth, and put it into the comparison. Raises ``ImageError``."""
+    before, after = (images.read(file, max_pixels=max_pixels).pixels for file in (pair.before, pair.after))
+    ratio = [b / a for a, b in zip(before.shape[-2:], after.shape[-2:], strict=True)]
+    if abs(ratio[0] / ratio[1] - 1) > 0.02:
+        raise ImageError(f"{pair.after} has another shape than {pair.before}; compare pictures of one shape.")
+    target = None if pair.target is None else images.read(pair.target, max_pixels=max_pixels).pixels
+    scores, warnings = {}, []
+    if target is not None and target.shape != after.shape:
+        warnings, target = [f"{pair.target}: a ground truth of another size than {pair.after}; left out."], None
+    if target is not None:
+        scores, warnings = measure(after, target)
+    recipe = images.read_recipe(pair.after)
+    words = {"target": target, "scores": scores, "recipe": recipe, "output": pair.after}
+    file = into.add(str(pair.inside), before, after, **words)
+    size = (after.shape[-1], after.shape[-2])
+    output = str(file) if file else str(pair.after)
+    return Record(str(pair.before), output, "done", size=size, scores=scores, warnings=tuple(warnings))

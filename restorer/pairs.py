@@ -7,15 +7,14 @@ from pathlib import Path
 
 from restorer import images
 from restorer.entry import TASKS
-from restorer.errors import ImageError, InputError
+from restorer.errors import InputError
 from restorer.plan import Job, partners
-from restorer.record import Record
-from restorer.report.comparison import MADE, Comparison
 from restorer.search import search_all
-from restorer.truth import measure
 
 ENDINGS = tuple(f"_{word}" for word in ("restored", "degraded", *TASKS.values()))
 """What restorer puts behind the names of its outputs."""
+COMPARISON = {"restorer": "comparison"}
+"""The recipe in a picture that compares others, by which it is known to be no output."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def pairs(before: Path, after: Path, gt: Path | None, *, recursive: bool = False
     search = search_all([str(after)], None, recursive)
     found, problems = [], [(problem.input, str(problem.error)) for problem in search.problems]
     for source in search.sources:
-        if images.read_recipe(source.path) == MADE:
+        if images.read_recipe(source.path) == COMPARISON:
             continue
         inside = source.path.relative_to(source.root) if source.root else Path(source.path.name)
         own = find(before, source.path, inside)
@@ -77,23 +76,3 @@ def _bare(inside: Path) -> str:
     """The name without the word that restorer puts behind it."""
     ending = next((end for end in ENDINGS if inside.stem.endswith(end)), "")
     return inside.stem.removesuffix(ending) + inside.suffix
-
-
-def compared(pair: Pair, into: Comparison, max_pixels: int) -> Record:
-    """Read a pair, measure it where there is a ground truth, and put it into the comparison. Raises ``ImageError``."""
-    before, after = (images.read(file, max_pixels=max_pixels).pixels for file in (pair.before, pair.after))
-    ratio = [b / a for a, b in zip(before.shape[-2:], after.shape[-2:], strict=True)]
-    if abs(ratio[0] / ratio[1] - 1) > 0.02:
-        raise ImageError(f"{pair.after} has another shape than {pair.before}; compare pictures of one shape.")
-    target = None if pair.target is None else images.read(pair.target, max_pixels=max_pixels).pixels
-    scores, warnings = {}, []
-    if target is not None and target.shape != after.shape:
-        warnings, target = [f"{pair.target}: a ground truth of another size than {pair.after}; left out."], None
-    if target is not None:
-        scores, warnings = measure(after, target)
-    recipe = images.read_recipe(pair.after)
-    words = {"target": target, "scores": scores, "recipe": recipe, "output": pair.after}
-    file = into.add(str(pair.inside), before, after, **words)
-    size = (after.shape[-1], after.shape[-2])
-    output = str(file) if file else str(pair.after)
-    return Record(str(pair.before), output, "done", size=size, scores=scores, warnings=tuple(warnings))

@@ -9,6 +9,7 @@ The two may run beside each other, and beside the computing, but each is called 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,9 @@ from restorer.spread import Spreads
 from restorer.trace import Curves, Frames, Trace, beside
 from restorer.truth import find_truth, measure, read_truth
 from restorer.work import Work
+
+LONGEST_NAME = 255
+"""Bytes in the name of a file, on nearly every file system."""
 
 
 @dataclass(eq=False)
@@ -197,6 +201,11 @@ class Bench:
         """What the output's place says: the job to do, or the status that makes it needless."""
         if job.target is None:
             return job, None
+        if len(os.fsencode(job.target.name)) > LONGEST_NAME:
+            raise ImageError(
+                f"{job.name}: the name of its output has more than {LONGEST_NAME} bytes; name it: -o FILE, or shorten "
+                "the --suffix."
+            )
         if job.target.is_dir():
             raise ImageError(f"{job.target} is a folder; choose another --output.")
         if self.files.exists == "rename":
@@ -352,6 +361,8 @@ def _decode(data: bytes, job: Job, max_pixels: int) -> images.Picture:
 def _lost(picture: images.Picture, form: str, bits: Literal["auto", 8, 16]) -> list[str]:
     """What the picture has and the format cannot hold."""
     deep = (picture.bits if bits == "auto" else bits) == 16
+    if form not in images.FORMATS:  # it is read only, and becomes what holds all of it
+        return []
     holds = images.FORMATS[form]
     return ["16 bits a channel"] * (deep and not holds.deep) + ["transparency"] * (
         picture.alpha is not None and not holds.alpha

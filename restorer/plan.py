@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from restorer.errors import ImageError, InputError, UsageError, unknown
-from restorer.images import FORMATS, MAX_PIXELS, SUFFIXES, format_of, read_recipe
+from restorer.images import FORMATS, MAX_PIXELS, WRITTEN, format_of, read_recipe
 from restorer.search import STREAM, Problem, Search, Source, search_all
 from restorer.trace import Kind, beside
 
@@ -242,7 +242,7 @@ def _exact(path: Path, files: Files) -> Path:
     form = format_of(path) if files.format == "auto" else files.format
     if form is None:
         raise UsageError(
-            f"{path}: no format ends in {path.suffix!r}; use one of {' '.join(sorted(SUFFIXES))}, "
+            f"{path}: no format ends in {path.suffix!r}; use one of {' '.join(sorted(WRITTEN))}, "
             "give --format, or end the name with / if it is a folder."
         )
     if files.bits == 16 and not FORMATS[form].deep:

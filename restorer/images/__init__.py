@@ -7,7 +7,7 @@ as_written            the pixels a file holds
 """
 
 from restorer.images.arrays import to_tensor
-from restorer.images.formats import FORMATS, SUFFIXES, Format, format_of
+from restorer.images.formats import FORMATS, SUFFIXES, WRITTEN, Format, format_of
 from restorer.images.picture import Picture
 from restorer.images.read import MAX_PIXELS, decode, read
 from restorer.images.recipe import read_recipe
@@ -17,6 +17,7 @@ __all__ = [
     "FORMATS",
     "MAX_PIXELS",
     "SUFFIXES",
+    "WRITTEN",
     "Format",
     "Picture",
     "as_written",

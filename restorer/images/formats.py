@@ -30,10 +30,14 @@ FORMATS: dict[str, Format] = {
     "ppm": Format((".ppm", ".pgm", ".pnm", ".pbm"), alpha=False, deep=True, recipe="sidecar"),
 }
 
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _BY_SUFFIX = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
 
-SUFFIXES: frozenset[str] = frozenset(_BY_SUFFIX)
+WRITTEN: frozenset[str] = frozenset(_BY_SUFFIX)
 """Every file name ending that is read and written, in lower case with its dot."""
+
+SUFFIXES: frozenset[str] = WRITTEN | {".heic", ".heif", ".hif"}
+"""Every one that is read."""
 
 
 def format_of(path: Path) -> str | None:
@@ -53,6 +57,8 @@ def sniff(data: bytes) -> str | None:
         return "tiff"
     if data[4:8] == b"ftyp" and any(brand in data[8:64] for brand in (b"avif", b"avis")):
         return "avif"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
+        return "heic"
     if data[:2] == b"BM":
         return "bmp"
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3] in b" \t\r\n#":

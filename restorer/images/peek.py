@@ -20,6 +20,6 @@ def size_of(path: Path) -> tuple[int, int] | None:
         with path.open("rb") as file:
             format = sniff(file.read(64))
             file.seek(0)
-            return None if format is None else _OPENERS[format](file).size
+            return _OPENERS[format](file).size if format in _OPENERS else None
     except FAULTS:
         return None

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from restorer.errors import ImageError
-from restorer.images import exif, netpbm, pillow, png, tiff, xmp
+from restorer.images import exif, heif, netpbm, pillow, png, tiff, xmp
 from restorer.images.formats import FORMATS, sniff
 from restorer.images.picture import Picture, from_levels
 from restorer.images.stored import Limits, Stored
@@ -59,6 +59,8 @@ def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
 def read_bytes(path: Path) -> bytes:
     """The content of a file. Raises `ImageError` when there is no such file, or it cannot be opened."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe may be waited for without end
+            raise ImageError(f"{path} is a pipe or a device, no file; to read from a pipe use - for standard input.")
         return path.read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; check the path.") from None
@@ -102,6 +104,7 @@ _READERS: dict[str, Callable[[bytes, Limits], Stored]] = {
     "webp": _through_pillow("webp"),
     "tiff": tiff.read,
     "avif": _through_pillow("avif"),
+    "heic": heif.read,
     "bmp": _through_pillow("bmp"),
     "ppm": netpbm.read,
 }

@@ -56,7 +56,8 @@ def read_recipe(path: Path) -> dict | None:
         format = sniff(data)
         if format is None:
             return None
-        inside = None if FORMATS[format].recipe == "sidecar" else _load(_text(data, format))
+        has_place = format in FORMATS and FORMATS[format].recipe != "sidecar"
+        inside = _load(_text(data, format)) if has_place else None
         return inside or _beside(path, data)
     except FAULTS:
         return None

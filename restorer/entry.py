@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -122,13 +122,38 @@ class Expect:
 
 
 @dataclass(frozen=True)
+class Duty:
+    """One of several tasks that a net serves, told which by its ``label``; what it does not say is as in the card.
+
+    ``prepare``, ``sample`` and ``expect``: as of ``Entry``, of this task alone.
+    """
+
+    task: str
+    label: int
+    prepare: str | None = None
+    sample: Sample | None = None
+    expect: tuple[Expect, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS or self.task == GENERATE:
+            raise unknown("task", self.task, [task for task in TASKS if task != GENERATE])
+
+    @property
+    def scale(self) -> int:
+        """How many times as wide and high the picture becomes."""
+        name, _, number = (self.prepare or "").partition(":")
+        return int(number) if name.startswith("enlarge") and number.isdecimal() else 1
+
+
+@dataclass(frozen=True)
 class Entry:
     """Everything needed to run a model, and what is known of it. ``net`` and ``schedule`` are checked when built.
 
     ``codec``: the net between pictures and latents, for a model that restores latents; like ``net``. Its weights are in
     the same file, their names behind ``codec.``. ``prepare``: what is done to a picture first, a word of
     ``prepare.py``. ``guide``: the classifier that guides a model that draws, like ``net``, and the ``scale`` of its
-    pull, 1 unless said; its weights are behind ``guide.``.
+    pull, 1 unless said; its weights are behind ``guide.``. ``serves``: the tasks of a net of several, ``task`` first;
+    see ``serving``.
     """
 
     name: str
@@ -147,12 +172,14 @@ class Entry:
     codec: Mapping[str, Any] | None = None
     prepare: str | None = None
     guide: Mapping[str, Any] | None = None
+    serves: tuple[Duty, ...] | None = None
     restorer: int = CARD_VERSION
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise unknown("task", self.task, list(TASKS))
         self._check_guide()
+        self._check_serves()
         if self.codec is None:
             return
         if self.task == GENERATE or "mask" in self.predict.input or self.predict.range != (0.0, 1.0):
@@ -169,6 +196,36 @@ class Entry:
     def label(self, asked: int | None) -> int | None:
         """The class that is drawn: the one ``asked`` for, else the one that a net of classes is told by the card."""
         return self.net.get("label", 0) if asked is None and self.net.get("classes") else asked
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What the model is for."""
+        return tuple(dict.fromkeys([self.task, *(duty.task for duty in self.serves or ())]))
+
+    def serving(self, task: str, scale: float | None = None) -> Entry:
+        """The card of one of the model's tasks; of those that enlarge the one by ``scale``, or else the first.
+
+        Raises ``UsageError`` for a task, or a scale, that is none of them.
+        """
+        if task not in self.tasks:
+            raise UsageError(f"Model {self.name!r} is for {', '.join(self.tasks)}, not {task}; name another model.")
+        duties = [duty for duty in self.serves or () if duty.task == task]
+        if not duties:
+            return self
+        fitting = [duty for duty in duties if scale in (None, duty.scale)]
+        if not fitting:
+            scales = " or ".join(str(duty.scale) for duty in duties)
+            raise UsageError(f"Model {self.name!r} enlarges by {scales}, not {scale:g}; use one of them as --scale.")
+        duty = fitting[0]
+        own = {"sample": duty.sample or self.sample, "prepare": duty.prepare, "expect": duty.expect or self.expect}
+        return replace(self, task=task, net={**self.net, "label": duty.label}, **own)
+
+    def _check_serves(self) -> None:
+        if not self.serves:
+            return
+        classes = self.net.get("classes")
+        if type(classes) is not int or any(not 0 <= duty.label < classes for duty in self.serves):
+            raise UsageError(f"serves: labels are those of a net of classes, from 0; this net has {classes}.")
 
     def _check_guide(self) -> None:
         if self.guide is None:
@@ -286,6 +343,6 @@ def default_model(task: str) -> str:
     if task not in TASKS:
         raise unknown("task", task, list(TASKS))
     for name, folder in embedded().items():
-        if read_entry(folder / "config.json").task == task:
+        if task in read_entry(folder / "config.json").tasks:
             return name
     raise ModelError(f"No model that comes with restorer serves the task {task!r}; name one with --model.")

@@ -157,9 +157,9 @@ class Denoiser:
     ``schedule`` is where x lies. ``read_by`` is another one, by which the net's output is read: the schedule of its
     training, see ``readjusted``.
 
-    ``label`` is told to a net of classes at each call; None leaves it to the net. ``guide`` moves what a net that says
-    eps or v says towards a class of its own, see ``guidance.py``; y must be 0 then. Raises ValueError for a guide
-    beside any other net.
+    ``label`` is told to a net of classes at each call, one for all pictures or (N,); None leaves it to the net.
+    ``guide`` moves what a net that says eps or v says towards a class of its own, see ``guidance.py``; y must be 0
+    then. Raises ValueError for a guide beside any other net.
     """
 
     net: Net
@@ -172,7 +172,7 @@ class Denoiser:
     dtype: torch.dtype = torch.float32
     codec: Codec | None = None
     read_by: Schedule | None = None
-    label: int | None = None
+    label: int | Tensor | None = None
     guide: Guide | None = None
 
     def __post_init__(self) -> None:
@@ -207,7 +207,7 @@ class Denoiser:
 
     def _ask(self, x: Tensor, time: Tensor, y: Tensor, mask: Tensor | None) -> Tensor:
         fed = torch.cat([INPUTS[name](x, y, mask) for name in self.inputs], dim=1)
-        told = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
+        told = () if self.label is None else (torch.as_tensor(self.label, device=x.device).expand(len(x)),)
         return self.net(fed.to(self.dtype), time.to(x.device, torch.float32), *told)
 
     def _pull(self, p: Point) -> Tensor:

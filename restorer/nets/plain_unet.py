@@ -20,7 +20,8 @@ TIME_CHANNELS = 64
 class PlainUNet(nn.Module):
     """(N, in_channels, H, W) and times (N,) to (N, out_channels, H, W); H and W multiples of ``self.multiple``.
 
-    ``widths`` and ``depths``: channels and blocks a level, finest first; ``patch``: side of the fold at the entry.
+    ``widths`` and ``depths``: channels and blocks a level, finest first; ``patch``: side of the fold at the entry. With
+    ``classes`` it is told one at each call, a whole number a picture, or takes ``label``: what kind of damage it is.
     """
 
     def __init__(
@@ -31,6 +32,8 @@ class PlainUNet(nn.Module):
         widths: tuple[int, ...] = (64, 96, 160),
         depths: tuple[int, ...] = (2, 2, 3),
         patch: int = 2,
+        classes: int | None = None,
+        label: int = 0,
     ) -> None:
         super().__init__()
         if len(widths) != len(depths):
@@ -41,6 +44,8 @@ class PlainUNet(nn.Module):
         self.embed = nn.Sequential(
             nn.Linear(TIME_CHANNELS, embedded), nn.SiLU(), nn.Linear(embedded, embedded), nn.SiLU()
         )
+        self.label = label
+        self.classes = nn.Embedding(classes, embedded) if classes else None
         self.entry = nn.Conv2d(in_channels * patch**2, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_level(w, d, embedded) for w, d in zip(widths[:-1], depths[:-1], strict=True))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
@@ -50,10 +55,15 @@ class PlainUNet(nn.Module):
         self.exit = nn.Conv2d(widths[0], out_channels * patch**2, 3, padding=1)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
+        if self.classes:
+            nn.init.zeros_(self.classes.weight)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         """See the class."""
         time = self.embed(sinusoid(time).to(self.entry.weight.dtype))
+        if self.classes:
+            label = torch.full((len(x),), self.label, device=x.device) if label is None else label
+            time = time + self.classes(label)
         x = self.entry(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
         skips = []
         for level, down in zip(self.encoder, self.down, strict=True):

@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from restorer.degrade import parse_recipe
-from restorer.entry import GENERATE, Entry, Predict, Sample, Size, parse
+from restorer.entry import GENERATE, Duty, Entry, Predict, Sample, Size, parse
 from restorer.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One kind of damage made on the fly: how often it is drawn, and between which strengths."""
+    """One kind of damage made on the fly: how often it is drawn, and between which strengths.
+
+    ``label``: which it is, for a net that is told.
+    """
 
     recipe: str
     weight: float = 1.0
     strength: tuple[float, float] = (0.0, 1.0)
+    label: int | None = None
 
     def __post_init__(self) -> None:
         parse_recipe(self.recipe)
@@ -97,8 +101,11 @@ class Config:
     license: str = "unknown"
     source: str = "unknown"
     data_note: str = "unknown"
+    serves: tuple[Duty, ...] | None = None
 
     def __post_init__(self) -> None:
+        if len({damage.label is None for damage in self.data.damage} | {not self.net.get("classes")}) > 1:
+            raise UsageError("data: either every damage has a label and the net has classes, or none has.")
         if self.unconditional and (self.data.damage or self.data.lq or self.data.validation):
             raise UsageError("data: a model that draws new pictures learns from clean ones alone; leave out the rest.")
         if self.data.clean and not (self.data.damage or self.sample.begin == "picture" or self.unconditional):
@@ -123,6 +130,7 @@ class Config:
             license=self.license,
             source=self.source,
             data=self.data_note,
+            serves=self.serves,
         )
 
 

@@ -31,6 +31,8 @@ class Pair(NamedTuple):
 class Crops(Dataset):
     """Endless training crops (x0, y), each float32 (3, patch, patch) in [0, 1]; ``[i]`` depends on seed and i alone.
 
+    Where damages have labels it is (x0, y, label), the last a whole number ().
+
     ``[i]`` may also be the error why there is none; ``together`` passes it on.
     """
 
@@ -43,14 +45,14 @@ class Crops(Dataset):
         self._cache: dict[Path, Tensor] = {}
         self._room = CACHE_BYTES
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | RestorerError:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...] | RestorerError:
         # An error that is raised reaches the main process as text with a traceback; one that is returned, as itself.
         try:
             return self.crop(index)
         except RestorerError as error:
             return error
 
-    def crop(self, index: int) -> tuple[Tensor, Tensor]:
+    def crop(self, index: int) -> tuple[Tensor, ...]:
         """The crop of that index. Raises ``ImageError`` or ``InputError`` for a picture that cannot serve."""
         draw = random.Random(f"{self.seed}/{index}")
         pair = draw.choice(self.pairs)
@@ -66,7 +68,10 @@ class Crops(Dataset):
         x0 = crop(gt)
         if pair.lq is not None:
             return x0, crop(self._picture(pair.lq))
-        return (x0, damaged(x0[None], self.damage, draw)[0]) if self.damage else (x0, x0)
+        if not self.damage:
+            return x0, x0
+        y, label = damaged(x0[None], self.damage, draw)
+        return (x0, y[0]) if label is None else (x0, y[0], torch.tensor(label))
 
     def _picture(self, file: Path) -> Tensor:
         if file in self._cache:
@@ -84,20 +89,20 @@ class Crops(Dataset):
         return pixels
 
 
-def together(items: list[tuple[Tensor, Tensor] | RestorerError]) -> tuple[Tensor, Tensor] | RestorerError:
-    """A batch (N, 3, patch, patch) twice, or the first error among the items."""
+def together(items: list[tuple[Tensor, ...] | RestorerError]) -> tuple[Tensor, ...] | RestorerError:
+    """A batch (N, 3, patch, patch) twice, and labels (N,) where there are any; or the first error among the items."""
     for item in items:
         if isinstance(item, RestorerError):
             return item
-    x0, y = zip(*items, strict=True)
-    return torch.stack(x0), torch.stack(y)
+    return tuple(map(torch.stack, zip(*items, strict=True)))
 
 
-def damaged(x0: Tensor, damage: Sequence[Damage], draw: random.Random) -> Tensor:
-    """``x0`` (1, 3, H, W) with one of the damages, at a strength between its bounds."""
+def damaged(x0: Tensor, damage: Sequence[Damage], draw: random.Random) -> tuple[Tensor, int | None]:
+    """``x0`` (1, 3, H, W) with one of the damages, at a strength between its bounds; and that one's label."""
     kind = draw.choices(damage, [d.weight for d in damage])[0]
     strength = draw.uniform(*kind.strength)
-    return degrade(x0, kind.recipe, strength=strength, rng=torch.Generator().manual_seed(draw.getrandbits(32)))
+    rng = torch.Generator().manual_seed(draw.getrandbits(32))
+    return degrade(x0, kind.recipe, strength=strength, rng=rng), kind.label
 
 
 def training_pairs(root: Path, data: Data) -> list[Pair]:
@@ -113,8 +118,10 @@ def training_pairs(root: Path, data: Data) -> list[Pair]:
     return [pair for pair in pairs if pair.gt not in left_out]
 
 
-def validation_set(root: Path, data: Data) -> list[tuple[Tensor, Tensor]]:
+def validation_set(root: Path, data: Data) -> list[tuple[Tensor, ...]]:
     """(x0, y) centre crops, (1, 3, h, w) in [0, 1]; where the damage is made, strengths go evenly through its range.
+
+    It is the first damage; where they have labels each in turn, and (x0, y, label).
 
     With neither pairs nor a damage y has noise of ``validation_sigma``, not cut off at 0 and 1.
     """
@@ -135,10 +142,13 @@ def validation_set(root: Path, data: Data) -> list[tuple[Tensor, Tensor]]:
             noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(i))
             y = x0 + data.validation_sigma / 255 * noise
         else:
-            kind = data.damage[0]
+            kind = data.damage[0 if data.damage[0].label is None else i % len(data.damage)]
             low, high = kind.strength
             strength = low + (high - low) * (i + 1) / len(pairs)
             y = degrade(x0, kind.recipe, strength=strength, rng=torch.Generator().manual_seed(i))
+            if kind.label is not None:
+                result.append((x0, y, torch.tensor(kind.label)))
+                continue
         result.append((x0, y))
     return result
 

@@ -259,7 +259,7 @@ def _batches(crops: Crops, course: Optimise, begin: int) -> DataLoader:
 def _loss(
     objective: Callable[..., Tensor],
     student: Denoiser,
-    batch: tuple[Tensor, Tensor],
+    batch: tuple[Tensor, ...],
     step: int,
     config: Config,
     device: torch.device,
@@ -267,7 +267,8 @@ def _loss(
     course = config.train
     rng = torch.Generator().manual_seed((course.seed * 1_000_003 + step) % 2**32)
     lo, hi = student.bounds
-    x0, y = ((lo + (hi - lo) * v).to(device, memory_format=torch.channels_last) for v in batch)
+    x0, y = ((lo + (hi - lo) * v).to(device, memory_format=torch.channels_last) for v in batch[:2])
+    student = replace(student, label=batch[2]) if len(batch) > 2 else student
     y = torch.zeros_like(y) if config.unconditional else y
     eps = torch.randn(x0.shape, generator=rng).to(device)
     t = _times(len(x0), student.schedule.T, course.time_power, rng)
@@ -309,7 +310,7 @@ def _finite(loss: float, step: int) -> float:
 
 def _score(
     teacher: Denoiser,
-    validation: list[tuple[Tensor, Tensor]],
+    validation: list[tuple[Tensor, ...]],
     entry: Entry,
     config: Config,
     device: torch.device,
@@ -320,11 +321,12 @@ def _score(
     settings = Settings(own.steps, own.eta, seed=0, times=own.times, sigma=sigma)
     lo, hi = teacher.bounds
     total = 0.0
-    for x0, y in validation:
+    for x0, y, *label in validation:
         height, width = x0.shape[-2:]
+        asked = replace(teacher, label=label[0]) if label else teacher
         with _autocast(config.train, device):
             padded = pad(y, entry.size.multiple)
-            for state in sample(teacher, padded, own, settings, device):
+            for state in sample(asked, padded, own, settings, device):
                 restored = state.x[..., :height, :width]
         total += psnr(((restored.cpu() - lo) / (hi - lo)).clamp(0, 1), x0)
     return total / len(validation)

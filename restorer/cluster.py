@@ -34,7 +34,7 @@ SHARE = 0.5
 class Assignment:
     """What every worker is told: enough to load the model and do what ``restorer.work.restoring`` does.
 
-    ``settings``: with their seed drawn, so that all workers have the same.
+    ``settings``: with their seed drawn, so that all workers have the same. ``task``: which of the model's, if several.
     """
 
     model: str
@@ -44,10 +44,12 @@ class Assignment:
     masked: bool = False
     scale: float | None = None
     zero: ZeroShot | None = None
+    task: str | None = None
 
     def work(self) -> Work:
         """Load the model."""
-        restorer = Restorer.from_pretrained(self.model, device=self.device, dtype=self.dtype)
+        words = {"task": self.task, "scale": self.scale, "device": self.device, "dtype": self.dtype}
+        restorer = Restorer.from_pretrained(self.model, **words)
         return restoring(restorer, self.settings, masked=self.masked, scale=self.scale, zero=self.zero)
 
 

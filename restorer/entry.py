@@ -141,8 +141,13 @@ class Duty:
     @property
     def scale(self) -> int:
         """How many times as wide and high the picture becomes."""
-        name, _, number = (self.prepare or "").partition(":")
-        return int(number) if name.startswith("enlarge") and number.isdecimal() else 1
+        return enlargement(self.prepare)
+
+
+def enlargement(prepare: str | None) -> int:
+    """How many times as wide and high a picture becomes, of a card's ``prepare``; it is checked where it is used."""
+    name, _, number = (prepare or "").partition(":")
+    return int(number) if name.startswith("enlarge") and number.isdecimal() else 1
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from restorer import images
-from restorer.entry import GENERATE, TASKS, hash_file
+from restorer.entry import GENERATE, TASKS, enlargement, hash_file
 from restorer.errors import ImageError, InputError, ModelError, UsageError
 from restorer.images import format_of
 from restorer.plan import QUALITY, Files, Job
@@ -92,7 +92,7 @@ class Redoing:
     model: str | None = None
     mask: Path | None = None
     device: str = "auto"
-    loaded: dict[tuple[str, str], Restorer] = field(default_factory=dict)
+    loaded: dict[tuple[Any, ...], Restorer] = field(default_factory=dict)
 
     def work(self, picture: Path, recipe: Mapping[str, Any]) -> Work:
         """Raises ``ModelError`` for a model that is not the same, and ``UsageError`` for what is missing."""
@@ -110,9 +110,14 @@ class Redoing:
 
     def _restorer(self, picture: Path, recipe: Mapping[str, Any]) -> Restorer:
         repo = f"{recipe['repo']}@{recipe['revision']}" if "repo" in recipe else None
-        key = self.model or repo or recipe["model"], recipe.get("dtype", "auto")
+        own = {
+            "task": recipe["task"],
+            "scale": enlargement(recipe.get("prepare")),
+            "dtype": recipe.get("dtype", "auto"),
+        }
+        key = self.model or repo or recipe["model"], *own.values()
         if key not in self.loaded:
-            self.loaded[key] = Restorer.from_pretrained(key[0], device=self.device, dtype=key[1])
+            self.loaded[key] = Restorer.from_pretrained(key[0], device=self.device, **own)
         restorer = self.loaded[key]
         if restorer.found.sha256 != recipe["weights"]:
             raise ModelError(

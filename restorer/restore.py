@@ -69,16 +69,25 @@ class Restorer:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | None = None, *, task: str = "derain", device: str = "auto", dtype: str = "auto"
+        cls,
+        model: str | None = None,
+        *,
+        task: str | None = None,
+        scale: float | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
     ) -> Restorer:
-        """Load what ``model`` names; None is the task's default.
+        """Load what ``model`` names; None is the default of ``task``, or of derain.
 
-        A name, a model folder, a .safetensors file, or OWNER/REPO[@REVISION] on the Hugging Face Hub.
+        A name, a model folder, a .safetensors file, or OWNER/REPO[@REVISION] on the Hugging Face Hub. Of a model of
+        several tasks ``task`` says which it is to do, by default its first; ``scale``, how many times it is to enlarge.
 
         ``device``: auto, cpu, cuda, cuda:N, mps, xpu; ``dtype``: auto, fp32, bf16, fp16.
         Raises ``ModelError``, ``DeviceError`` or ``UsageError``.
         """
-        found = find(model or default_model(task))
+        found = find(model or default_model(task or "derain"))
+        if found.entry.serves:
+            found = found._replace(entry=found.entry.serving(task or found.entry.task, scale))
         place = choose_device(device)
         return cls(found, load(found, place, choose_dtype(dtype, place)), place)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restorer.entry import GENERATE, TASKS, default_model, embedded
+from restorer.entry import GENERATE, TASKS, default_model, embedded, read_entry
 from restorer.errors import ModelError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -16,29 +16,34 @@ ENLARGEMENT = 4.0
 
 
 def load(
-    model: str | None, task: str | None, operator: str | None, device: str, dtype: str
+    model: str | None, task: str | None, device: str, dtype: str, *, scale: float | None, known: bool
 ) -> tuple["Restorer", str | None]:
     """The model, and the task if that is for a prior to do. Raises ``UsageError`` where model and task disagree.
 
-    The task is the model's own unless it is named. A task that no trained model serves falls to the prior that comes
-    with restorer, if it can say what the damage is.
+    The task is the model's own unless it is named. What is ``known`` of the damage is for a prior; so is a task that no
+    trained model serves, or not at that scale, if it can say what the damage is.
     """
     from restorer.restore import Restorer
 
     if task is not None and task not in TASKS:
         raise unknown("task", task, list(TASKS))
-    if model is None and (operator is not None or (task in IMPLIED and not _is_served(task))):
+    if model is None and (known or (task in IMPLIED and not _is_served(task, scale))):
         model = default_model(GENERATE)
     if model is None and task in SAID and not _is_served(task):
         raise UsageError(f"No trained model for {task} comes with restorer; name one with --model, or {SAID[task]}.")
-    chosen = {"task": task} if task else {}
-    restorer = Restorer.from_pretrained(model, device=device, dtype=dtype, **chosen)
+    restorer = Restorer.from_pretrained(model, task=task, scale=scale, device=device, dtype=dtype)
     own = restorer.entry.task
-    if operator is not None or (own == GENERATE and task in IMPLIED):
+    if known or (own == GENERATE and task in IMPLIED):
         return restorer, task
     if task not in (None, own):
         raise UsageError(f"Model {restorer.entry.name!r} is for {own}, not {task}; leave out --task or --model.")
     return restorer, None
+
+
+def is_known(task: str | None, operator: str | None, *, simulate: bool, **flags: Any) -> bool:
+    """Whether the words of a command say what the damage is, or how a prior is to undo what the task means."""
+    about = any(flags[name] is not None for name in ("method", "travel_length", "travel_repeat", "windows"))
+    return operator is not None or (task in IMPLIED and (about or simulate))
 
 
 def to_fetch(model: str | None) -> str | None:
@@ -58,11 +63,14 @@ def to_fetch(model: str | None) -> str | None:
     return f"{model} is not here: {size} MB to fetch. Which pictures are done already is known only with it."
 
 
-def _is_served(task: str) -> bool:
+def _is_served(task: str, scale: float | None = None) -> bool:
+    """Whether a trained model that comes with restorer does it, and at that scale."""
     try:
-        return bool(default_model(task))
-    except ModelError:
+        entry = read_entry(embedded()[default_model(task)] / "config.json")
+        entry.serving(task, scale)
+    except (ModelError, UsageError):
         return False
+    return True
 
 
 def known_damage(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from restorer.cli import options as o
-from restorer.cli.damage import known_damage, load, side_of_windows, to_fetch
+from restorer.cli.damage import is_known, known_damage, load, side_of_windows, to_fetch
 from restorer.cli.output import Output
 from restorer.cli.work import carry_out, collecting
 from restorer.entry import TASKS
@@ -147,11 +147,13 @@ def _restore(
             out.note(missing)
             return None
         with out.downloads():
-            restorer, left_to_prior = load(model, task, operator, device, dtype)
+            known = is_known(task, operator, simulate=simulate, **flags)
+            restorer, left_to_prior = load(model, task, device, dtype, scale=scale, known=known)
         zero = known_damage(left_to_prior, operator, scale, simulate=simulate, **flags)
         own = settings if zero is None else replace(settings, sigma=None)
         wanted = {"masked": mask is not None, "scale": scale, "zero": zero}
         work = restoring(restorer, own, **wanted)
+        wanted["task"] = restorer.entry.task
         order = (model or restorer.entry.name, device, dtype, replace(own, seed=work.recipe["seed"])), wanted
         out.note(_told(work, settings), level=0 if dry_run else 1)
         return work

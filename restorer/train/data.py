@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from restorer.degrade import degrade
+from restorer.degrade import Damage, degrade, drawn
 from restorer.errors import InputError, RestorerError, UsageError
 from restorer.images import format_of, read
-from restorer.train.config import Damage, Data
+from restorer.train.config import Data
 
 CACHE_BYTES = 2 << 30  # decoded pictures kept by each worker
 
@@ -95,9 +95,8 @@ def together(items: list[tuple[Tensor, Tensor] | RestorerError]) -> tuple[Tensor
 
 def damaged(x0: Tensor, damage: Sequence[Damage], draw: random.Random) -> Tensor:
     """``x0`` (1, 3, H, W) with one of the damages, at a strength between its bounds."""
-    kind = draw.choices(damage, [d.weight for d in damage])[0]
-    strength = draw.uniform(*kind.strength)
-    return degrade(x0, kind.recipe, strength=strength, rng=torch.Generator().manual_seed(draw.getrandbits(32)))
+    recipe, strength = drawn(damage, draw)
+    return degrade(x0, recipe, strength=strength, rng=torch.Generator().manual_seed(draw.getrandbits(32)))
 
 
 def training_pairs(root: Path, data: Data) -> list[Pair]:

@@ -25,6 +25,7 @@ from restorer.degrade.recipe import (
     drawn,
     is_file,
     parse_recipe,
+    tables,
 )
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "drawn",
     "is_file",
     "parse_recipe",
+    "tables",
 ]

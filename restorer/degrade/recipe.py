@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,11 +83,13 @@ def parse_recipe(recipe: str) -> list[Step]:
     return [_step(word.strip()) for word in recipe.split("+")]
 
 
-def damages(recipe: str) -> tuple[Damage, ...]:
-    """The kinds of damage of a recipe: one for words, those of its tables for the name of a TOML file.
+def damages(recipe: str | Sequence[Mapping[str, Any]]) -> tuple[Damage, ...]:
+    """The kinds of damage of a recipe: one for words, those of its tables for the name of a TOML file, or for them.
 
     Raises ``InputError`` for a file that is not there, and ``UsageError`` naming what is wrong in it.
     """
+    if not isinstance(recipe, str):
+        return parse(Damages, {"damage": recipe}, "recipe").damage
     if not is_file(recipe):
         return (Damage(recipe),)
     try:
@@ -106,6 +108,11 @@ def drawn(kinds: Sequence[Damage], draw: random.Random) -> tuple[str, float]:
     """One of the kinds by its weight, as its recipe and a strength between its bounds."""
     kind = draw.choices(kinds, [kind.weight for kind in kinds])[0]
     return kind.recipe, draw.uniform(*kind.strength)
+
+
+def tables(kinds: Sequence[Damage]) -> list[dict[str, Any]]:
+    """The kinds as plain data, which ``damages`` reads again."""
+    return [{"recipe": kind.recipe, "weight": kind.weight, "strength": list(kind.strength)} for kind in kinds]
 
 
 def is_file(recipe: str) -> bool:

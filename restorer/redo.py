@@ -101,7 +101,7 @@ class Redoing:
                 f"{picture} was made {'with a mask; name it: --mask PATH' if 'mask' in recipe else 'without a mask'}."
             )
         if "degrade" in recipe:
-            return degrading(recipe["degrade"], recipe["strength"], recipe["seed"])
+            return degrading(recipe["degrade"], recipe.get("strength"), recipe["seed"])
         restorer = self._restorer(picture, recipe)
         zero = None
         if "operator" in recipe:

@@ -6,8 +6,10 @@ degrading(recipe, strength, seed)     Work that damages
 
 from __future__ import annotations
 
+import hashlib
+import random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -16,12 +18,15 @@ import torch
 from torch import Tensor
 
 from restorer import __version__, zeroshot
-from restorer.degrade import degrade, parse_recipe
+from restorer.degrade import Damage, damages, degrade, drawn, is_file, parse_recipe, tables
 from restorer.device import dtype_name
 from restorer.memory import PROBE, window_bytes, within_memory
 from restorer.restore import Made, Restorer
 from restorer.settings import Settings, states
 from restorer.zeroshot import ZeroShot
+
+USUAL = 0.5
+"""The strength of damage, unless another is asked for."""
 
 UNMASKED = "no --mask was given, so its holes are taken to be painted already, as the model wants them."
 """What is told of a picture whose model fills what a mask marks."""
@@ -146,15 +151,38 @@ def _cost(restorer: Restorer, calls: int) -> Cost:
     return Cost(calls * seconds / side**2, wanted)
 
 
-def degrading(recipe: str, strength: float, seed: int) -> Work:
-    """The work of ``degrade``; seed -1 draws one for the whole run. Raises ``UsageError`` for an unknown recipe."""
-    parse_recipe(recipe)
+def degrading(recipe: str | Sequence[Mapping[str, Any]], strength: float | None, seed: int) -> Work:
+    """The work of ``degrade``; seed -1 draws one for the whole run.
+
+    ``recipe``: words, the name of a TOML file, or its tables, of which one is drawn for each picture. ``strength``:
+    None is 0.5, or what the tables say. Raises ``UsageError`` for an unknown recipe, ``InputError`` for a missing file.
+    """
     seed = secrets.randbelow(2**32) if seed == -1 else seed
+    made = {"restorer": __version__, "degrade": recipe, "seed": seed}
+    if not isinstance(recipe, str) or is_file(recipe):
+        return _one_of_several(damages(recipe), strength, made)
+    parse_recipe(recipe)
+    strength = USUAL if strength is None else strength
 
     def apply(x: Tensor, told: Told, mask: Tensor | None = None, watch: Any = None, sample: int = 0) -> list[Made]:
-        rng = torch.Generator().manual_seed(seed + sample)
-        # Noise goes beyond black and white, which files do not.
-        return [Made(degrade(x, recipe, strength=strength, rng=rng).clamp(0, 1))]
+        return [Made(_damaged(x, recipe, strength, seed + sample))]
 
-    made = {"restorer": __version__, "degrade": recipe, "strength": strength, "seed": seed}
-    return Work(apply, made)
+    return Work(apply, {**made, "strength": strength})
+
+
+def _one_of_several(kinds: Sequence[Damage], strength: float | None, made: Mapping[str, Any]) -> Work:
+    def apply(x: Tensor, told: Told, mask: Tensor | None = None, watch: Any = None, sample: int = 0) -> list[Made]:
+        seed = made["seed"] + sample
+        # Of the seed alone the draw would be the same for all pictures.
+        pixels = hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest()
+        kind, own = drawn(kinds, random.Random(f"{seed}/{pixels}"))
+        own = own if strength is None else strength
+        return [Made(_damaged(x, kind.recipe, own, seed), {"drawn": {"recipe": kind.recipe, "strength": own}})]
+
+    asked = {} if strength is None else {"strength": strength}
+    return Work(apply, {**made, "degrade": tables(kinds), **asked})
+
+
+def _damaged(x: Tensor, recipe: str, strength: float, seed: int) -> Tensor:
+    # Noise goes beyond black and white, which files do not.
+    return degrade(x, recipe, strength=strength, rng=torch.Generator().manual_seed(seed)).clamp(0, 1)

@@ -9,19 +9,33 @@ from restorer.cli.output import Output
 from restorer.cli.work import carry_out
 
 EXAMPLES = """\
-  restorer degrade clean/ -o rainy/               a folder of rainy copies
-  restorer degrade photo.jpg -R rain+drops        rain, seen through drops on the lens
-  restorer degrade clean/ --strength 1 --seed 7   heavy, with other streaks"""
+  restorer degrade clean/ -o bad/                       blurred, noisy, small, JPEG: what comes along
+  restorer degrade photo.jpg -R haze+noise:0.1          hazy, with noise of its own strength
+  restorer degrade clean/ -R rain --strength 1 -o wet/  heavy rain"""
 
 DAMAGE = "Damage"
 
 Recipe = Annotated[
     str,
-    typer.Option("--recipe", "-R", help="rain, drops or noise; may chain with +: rain+drops.", rich_help_panel=DAMAGE),
+    typer.Option(
+        "--recipe",
+        "-R",
+        help="rain, drops, haze, blur (motion or defocus), noise, jpeg, lowres (lowres2, lowres4), lowlight, shadow, "
+        "holes (mask or scratches), mix, or a TOML file; may chain with +, a word with a strength of its own: "
+        "blur:0.3+noise:0.05.",
+        rich_help_panel=DAMAGE,
+    ),
 ]
 Strength = Annotated[
-    float,
-    typer.Option("--strength", min=0, max=1, help="0 changes nothing, 1 is the heaviest.", rich_help_panel=DAMAGE),
+    float | None,
+    typer.Option(
+        "--strength",
+        min=0,
+        max=1,
+        help="0 changes nothing, 1 is the heaviest.  [default: 0.5, or the file's]",
+        show_default=False,
+        rich_help_panel=DAMAGE,
+    ),
 ]
 Seed = Annotated[
     int,
@@ -38,9 +52,9 @@ Seed = Annotated[
 def degrade(
     inputs: o.Inputs = None,
     output: o.Output = None,
-    recipe: Recipe = "rain",
+    recipe: Recipe = "mix",
     seed: Seed = 0,
-    strength: Strength = 0.5,
+    strength: Strength = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:

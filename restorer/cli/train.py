@@ -26,7 +26,9 @@ Lq = Annotated[Path | None, typer.Option("--lq", help="Degraded pictures, when n
 Gt = Annotated[Path | None, typer.Option("--gt", help="Clean pictures, when not DATA/GT.", rich_help_panel=DATA)]
 Degrade = Annotated[
     str | None,
-    typer.Option("--degrade", help="Damage the clean pictures on the fly: rain, drops, noise.", rich_help_panel=DATA),
+    typer.Option(
+        "--degrade", help="Damage the clean pictures on the fly: a recipe as `degrade` takes.", rich_help_panel=DATA
+    ),
 ]
 Patch = Annotated[int | None, typer.Option("--patch-size", min=8, help="Side of a crop.", rich_help_panel=DATA)]
 Workers = Annotated[int | None, typer.Option("--workers", min=0, help="Data processes.", rich_help_panel=DATA)]
@@ -142,4 +144,7 @@ def _chosen(lq: Path | None, gt: Path | None, degrade: str | None) -> Iterator[s
         if folder is not None:
             yield f"data.{key}={str(folder.absolute())!r}"
     if degrade:
-        yield f"data.damage=[{{recipe={degrade!r}}}]"
+        from restorer.degrade import damages
+
+        kinds = (f"{{recipe={d.recipe!r}, weight={d.weight}, strength={list(d.strength)}}}" for d in damages(degrade))
+        yield f"data.damage=[{', '.join(kinds)}]"

@@ -24,8 +24,8 @@ LIMIT = 64 * 1024
 """The most bytes of JSON in a recipe, when it is written and when it is read."""
 VERSIONS = ("restorer", "torch")
 """Keys that say what it was made with."""
-HOW = ("tile", "overlap", "retried")
-"""Keys that say how a picture was computed, which changes no more of it than rounding does."""
+HOW = ("tile", "overlap", "retried", "drawn")
+"""Keys that say how a picture was computed, which changes no more of it than rounding does, or what the others drew."""
 
 
 def embed(stored: Stored, format: str, recipe: Mapping | None) -> Stored:

@@ -8,25 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from restorer.degrade import parse_recipe
+from restorer.degrade import Damage
 from restorer.entry import GENERATE, Duty, Entry, Predict, Sample, Size, parse
 from restorer.errors import UsageError
-
-
-@dataclass(frozen=True)
-class Damage:
-    """One kind of damage made on the fly: how often it is drawn, and between which strengths.
-
-    ``label``: which it is, for a net that is told.
-    """
-
-    recipe: str
-    weight: float = 1.0
-    strength: tuple[float, float] = (0.0, 1.0)
-    label: int | None = None
-
-    def __post_init__(self) -> None:
-        parse_recipe(self.recipe)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from restorer.degrade import degrade
+from restorer.degrade import Damage, degrade, drawn
 from restorer.errors import InputError, RestorerError, UsageError
 from restorer.images import format_of, read
-from restorer.train.config import Damage, Data
+from restorer.train.config import Data
 
 CACHE_BYTES = 2 << 30  # decoded pictures kept by each worker
 
@@ -99,8 +99,7 @@ def together(items: list[tuple[Tensor, ...] | RestorerError]) -> tuple[Tensor, .
 
 def damaged(x0: Tensor, damage: Sequence[Damage], draw: random.Random) -> tuple[Tensor, int | None]:
     """``x0`` (1, 3, H, W) with one of the damages, at a strength between its bounds; and that one's label."""
-    kind = draw.choices(damage, [d.weight for d in damage])[0]
-    strength = draw.uniform(*kind.strength)
+    kind, strength = drawn(damage, draw)
     rng = torch.Generator().manual_seed(draw.getrandbits(32))
     return degrade(x0, kind.recipe, strength=strength, rng=rng), kind.label
 
@@ -144,7 +143,7 @@ def validation_set(root: Path, data: Data) -> list[tuple[Tensor, ...]]:
         else:
             kind = data.damage[0 if data.damage[0].label is None else i % len(data.damage)]
             low, high = kind.strength
-            strength = low + (high - low) * (i + 1) / len(pairs)
+            strength = min(high, low + (high - low) * (i + 1) / len(pairs))  # which rounding may pass
             y = degrade(x0, kind.recipe, strength=strength, rng=torch.Generator().manual_seed(i))
             if kind.label is not None:
                 result.append((x0, y, torch.tensor(kind.label)))

@@ -477,7 +477,7 @@ def test_degrade(here, draw, cli):
     assert result.exit_code == 0 and names("clean_degraded") == ["a.png", "b.png"]
     cli("degrade", "clean/b.png", "-o", "alone.png")
     assert Path("alone.png").read_bytes() == Path("clean_degraded/b.png").read_bytes()
-    assert images.read_recipe(Path("alone.png"))["degrade"] == "rain"
+    assert images.read_recipe(Path("alone.png"))["degrade"] == "mix"
     cli("degrade", "clean/b.png", "--seed", "1", "--strength", "0.9", "-R", "rain+drops", "-q")
     assert Path("clean/b_degraded.png").read_bytes() != Path("alone.png").read_bytes()
 
@@ -492,12 +492,58 @@ def test_degrade_tells_what_it_did(here, draw, cli):
     draw("a.png", size=(48, 40))
     text(here / "b.png")
     done, failed, summary = json_lines(cli("degrade", "a.png", "b.png", "--json"))
-    assert (done["degrade"], done["strength"], done["seed"], done["status"]) == ("rain", 0.5, 0, "done")
+    assert (done["degrade"], done["strength"], done["seed"], done["status"]) == ("mix", 0.5, 0, "done")
     assert failed["status"] == "failed" and summary["summary"]["done"] == 1
 
 
+KINDS = """
+[[damage]]
+recipe = "rain"
+strength = [0.2, 0.8]
+[[damage]]
+recipe = "motion+noise:0.1"
+weight = 2
+strength = [0.3, 0.3]
+"""
+
+
+def test_degrade_draws_one_damage_of_a_file_for_each_picture(here, draw, cli):
+    (here / "damage.toml").write_text(KINDS)
+    for i in range(6):
+        draw(f"clean/{i}.png", size=(48, 40), seed=i)
+    *told, summary = json_lines(cli("degrade", "clean", "-R", "damage.toml", "--json"))
+    assert summary["summary"]["done"] == 6
+    drawn = [record["drawn"] for record in told]
+    assert {each["recipe"] for each in drawn} == {"rain", "motion+noise:0.1"}
+    assert all(0.2 <= each["strength"] <= 0.8 for each in drawn)
+
+    *_, summary = json_lines(cli("degrade", "clean", "-R", "damage.toml", "--json"))
+    assert summary["summary"]["skipped"] == 6
+    same = drawn[0]["recipe"], str(drawn[0]["strength"])
+    cli("degrade", "clean/0.png", "-o", "by_hand.png", "-R", same[0], "--strength", same[1])
+    [by_file, by_hand] = [images.read(Path(name)).pixels for name in ("clean_degraded/0.png", "by_hand.png")]
+    assert by_file.equal(by_hand)
+
+
+def test_degrade_by_a_file_is_redone_without_it(here, draw, cli):
+    (here / "damage.toml").write_text(KINDS)
+    draw("a.png", size=(48, 40))
+    cli("degrade", "a.png", "-R", "damage.toml", "--strength", "0.4")
+    assert images.read_recipe(Path("a_degraded.png"))["drawn"]["strength"] == 0.4
+    (here / "damage.toml").unlink()
+    assert cli("redo", "a_degraded.png", model=False).exit_code == 0
+    assert images.read(Path("a_degraded_redone.png")).pixels.equal(images.read(Path("a_degraded.png")).pixels)
+
+
 @pytest.mark.parametrize(
-    ("words", "code"), [(["b.png"], 3), (["a.png", "-R", "rian"], 2), (["a.png", "--strength", "2"], 2), ([], 2)]
+    ("words", "code"),
+    [
+        (["b.png"], 3),
+        (["a.png", "-R", "none.toml"], 3),
+        (["a.png", "-R", "rian"], 2),
+        (["a.png", "--strength", "2"], 2),
+        ([], 2),
+    ],
 )
 def test_degrade_exit_codes(here, draw, cli, words, code):
     draw("a.png")

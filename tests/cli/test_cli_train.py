@@ -30,6 +30,16 @@ def test_clean_pictures_become_a_model_that_restores(photos, cli, draw, method):
     assert cli("derain", "rainy.png", *words, model=False).stdout == "rainy_derained.png\n"
 
 
+def test_damage_comes_from_a_file_too(photos, cli):
+    (photos / "damage.toml").write_text(
+        '[[damage]]\nrecipe = "blur:0.3+noise:0.02"\nweight = 2\n[[damage]]\nrecipe = "haze"\nstrength = [0.1, 0.4]\n'
+    )
+    result = cli("train", "photos", "--degrade", "damage.toml", *QUICK, model=False)
+    assert result.exit_code == 0, result.output
+    missing = cli("train", "photos", "--degrade", "none.toml", *QUICK, model=False)
+    assert missing.exit_code == 3 and "none.toml: cannot read the recipe" in missing.stderr
+
+
 def test_a_recipe_in_a_file_goes_on_where_it_stopped(photos, cli):
     recipe = photos / "train.toml"
     recipe.write_text(

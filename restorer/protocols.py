@@ -22,7 +22,8 @@ class Protocol:
     """``metrics`` to report; ``crop``: pixels left out at each side; ``told``: the same for readers.
 
     ``size``: (height, width) to which both pictures are brought; ``to_restored``: the clean one is brought to the size
-    of the other. Both by MATLAB's ``imresize``. ``rounded``: the values are whole 8-bit levels when they are compared.
+    of the other. Both by MATLAB's ``imresize``. ``rounded``: the values are whole 8-bit levels when they are compared;
+    those of "lab-mae" always are. ``regions``: with a mask, what it marks and the rest are measured for themselves too.
     """
 
     metrics: tuple[str, ...]
@@ -31,19 +32,46 @@ class Protocol:
     size: tuple[int, int] | None = None
     to_restored: bool = False
     rounded: bool = True
+    regions: bool = False
 
 
 def measure(
-    restored: Tensor, clean: Tensor, metrics: tuple[str, ...], protocol: Protocol, crop: int
+    restored: Tensor,
+    clean: Tensor,
+    metrics: tuple[str, ...],
+    protocol: Protocol,
+    crop: int,
+    mask: Tensor | None = None,
 ) -> dict[str, float]:
-    """name -> score of two pictures (1, 3, H, W), RGB in [0, 1]. Raises ``ImageError`` for sizes that do not fit."""
+    """name -> score of two pictures (1, 3, H, W), RGB in [0, 1].
+
+    ``mask`` (1, 1, H, W), 1 where marked: adds "psnr-marked", "psnr-rest" and so on. Raises ``ImageError`` for sizes
+    that do not fit, and for a mask that marks nothing, or all.
+    """
     if protocol.size is not None:
         restored, clean = (imresize(v, protocol.size) for v in (restored, clean))
+        mask = None if mask is None else imresize(mask, protocol.size).clamp(0, 1)
     elif protocol.to_restored and clean.shape != restored.shape:
         clean = imresize(clean, tuple(restored.shape[-2:]))
-    if protocol.rounded:
-        restored, clean = ((255 * v.double()).round().clamp(0, 255) / 255 for v in (restored, clean))
-    return {name: ALL[name](restored, clean, crop=crop or protocol.crop) for name in metrics}
+    if mask is not None and not 0 < float(mask.mean()) < 1:
+        raise ImageError("The mask marks nothing, or all; there are not two regions to measure.")
+    scores = {}
+    regions = {"": None} if mask is None else {"": None, "-marked": mask, "-rest": 1 - mask}
+    for name in metrics:
+        rounded = protocol.rounded or name == LAB
+        pair = [(255 * v.double()).round().clamp(0, 255) / 255 if rounded else v for v in (restored, clean)]
+        for region, weight in regions.items():
+            scores[name + region] = _in_region(name, *pair, crop or protocol.crop, weight)
+    return scores
+
+
+def _in_region(name: str, restored: Tensor, clean: Tensor, crop: int, weight: Tensor | None) -> float:
+    """As the script of [RDDM]: black elsewhere for PSNR and SSIM, the mean over the region for the LAB error."""
+    if weight is None:
+        return ALL[name](restored, clean, crop=crop)
+    if name == LAB:
+        return lab_mae(restored, clean, crop=crop, weight=weight)
+    return ALL[name](restored * weight, clean * weight, crop=crop)
 
 
 def imresize(picture: Tensor, size: tuple[int, int]) -> Tensor:
@@ -73,16 +101,21 @@ def _cubic(n: int, wanted: int) -> Tensor:
     return torch.zeros(wanted, n, dtype=torch.float64).scatter_add_(1, index, weights)
 
 
-def lab_mae(restored: Tensor, clean: Tensor, *, crop: int = 0) -> float:
+def lab_mae(restored: Tensor, clean: Tensor, *, crop: int = 0, weight: Tensor | None = None) -> float:
     """Mean over pixels of the absolute differences in CIE LAB, summed over its channels: "MAE" of shadow removal.
 
-    sRGB under D65, as MATLAB's ``rgb2lab`` has it. 0 for equal pictures; less is better.
+    sRGB under D65, as MATLAB's ``rgb2lab`` has it. 0 for equal pictures; less is better. ``weight`` (1, 1, H, W): how
+    much each pixel counts.
     """
     if restored.shape != clean.shape:
         raise ImageError("Pictures of two sizes cannot be compared; make them of one size.")
     height, width = clean.shape[-2:]
     inner = (..., slice(crop, height - crop), slice(crop, width - crop))
-    return float((_lab(restored[inner]) - _lab(clean[inner])).abs().sum(dim=1).mean())
+    off = (_lab(restored[inner]) - _lab(clean[inner])).abs().sum(dim=1)
+    if weight is None:
+        return float(off.mean())
+    counted = weight[inner][:, 0].double()
+    return float((off * counted).sum() / counted.sum())
 
 
 def _lab(rgb: Tensor) -> Tensor:
@@ -98,7 +131,9 @@ def _lab(rgb: Tensor) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
-ALL: dict[str, Callable[..., float]] = {**METRICS, "lab-mae": lab_mae}
+LAB = "lab-mae"
+
+ALL: dict[str, Callable[..., float]] = {**METRICS, LAB: lab_mae}
 """Name -> (restored, clean, crop=0) -> number."""
 
 PLAIN = Protocol(("psnr", "ssim"), "as the files are, RGB", rounded=False)
@@ -113,7 +148,11 @@ PROTOCOLS: dict[str, Protocol] = {
         ("psnr", "ssim"), "RGB; the clean picture is brought to the restored one's size", to_restored=True
     ),
     "rddm-istd": Protocol(
-        ("psnr", "ssim", "lab-mae"), "whole pictures at 256 x 256, RGB, and the error in LAB", size=(256, 256)
+        ("psnr", "ssim", LAB),
+        "whole pictures at 256 x 256, RGB unrounded, and the error in LAB; with --mask the shadow and the rest too",
+        size=(256, 256),
+        rounded=False,
+        regions=True,
     ),
     "irsde-derain": Protocol(_BOTH, "4 pixels cropped; the papers' tables are of luma", crop=4),
     "irsde-deblur": Protocol(_BOTH, "4 pixels cropped; the papers' tables are of RGB", crop=4),

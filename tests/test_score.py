@@ -81,6 +81,22 @@ def test_what_protocols_differ_in():
         measure(restored, larger, ("psnr",), PLAIN, 0)
 
 
+def test_regions_of_a_mask():
+    """[RDDM] evaluates the shadow and the rest: black elsewhere for PSNR, the mean of the region for LAB."""
+    restored, clean = noisy(256, 256)
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[..., :64] = 1
+    told = PROTOCOLS["rddm-istd"]
+    scores = measure(restored, clean, told.metrics, told, 0, mask)
+    assert list(scores)[:3] == ["psnr", "psnr-marked", "psnr-rest"]
+    errors = {end: 10 ** (-scores[f"psnr-{end}"] / 10) for end in ("marked", "rest")}
+    assert errors["marked"] + errors["rest"] == pytest.approx(10 ** (-scores["psnr"] / 10), rel=1e-6)
+    whole = (scores["lab-mae-marked"] + 3 * scores["lab-mae-rest"]) / 4
+    assert whole == pytest.approx(scores["lab-mae"], rel=1e-9)
+    with pytest.raises(ImageError, match="marks nothing"):
+        measure(restored, clean, told.metrics, told, 0, torch.zeros_like(mask))
+
+
 @pytest.fixture
 def folders(here, draw):
     for name in ("a", "b", "c"):
@@ -114,12 +130,17 @@ def test_the_command(folders, cli):
     assert float(table[0]["psnr"]) == scores["made/a_derained.png"]
 
 
-def test_metrics_and_protocols_by_name(folders, cli):
+def test_metrics_and_protocols_by_name(folders, cli, draw):
     plain = cli("score", "made/a_derained.png", "--gt", "truth/a.png", "-M", "psnr-y", model=False)
     header, row = (line.split("\t") for line in plain.stdout.splitlines())
     assert header == ["picture", "psnr-y"] and float(row[1]) > 0
     named = cli("score", "made/a_derained.png", "--gt", "truth", "--protocol", "irsde-derain", model=False)
     assert named.stdout.split("\n")[0].split("\t") == ["picture", "psnr", "ssim", "psnr-y", "ssim-y"]
+    draw("masks/a.png", size=(40, 30))
+    words = ["--protocol", "rddm-istd", "--mask", "masks", "--json"]
+    regions = cli("score", "made/a_derained.png", "--gt", "truth", *words, model=False)
+    assert {"psnr-marked", "lab-mae-rest"} <= set(json.loads(regions.stdout.splitlines()[0])), regions.stderr
+    assert "elsewhere" in regions.stderr
 
 
 @pytest.mark.parametrize(
@@ -129,6 +150,7 @@ def test_metrics_and_protocols_by_name(folders, cli):
         (["made", "--gt", "truth", "-M", "lpips"], 2, "lpips needs a net of others and is not built in"),
         (["made", "--gt", "truth", "-M", "psnt"], 2, "'psnr'"),
         (["made", "--gt", "truth", "--protocol", "irsde-drain"], 2, "'irsde-derain'"),
+        (["made", "--gt", "truth", "--mask", "truth"], 2, "measure regions: rddm-istd"),
         (["made", "--gt", "nowhere"], 3, "nowhere does not exist"),
         (["made/lonely.png", "--gt", "truth"], 3, "no picture of its name"),
     ],

@@ -67,7 +67,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def scored(scores: Mapping[str, float]) -> str:
     """Scores as a person reads them: PSNR 31.20 dB, SSIM 0.9120."""
-    return ", ".join(SCORES[name].format(score) for name, score in scores.items())
+    return ", ".join(_scored(name, score) for name, score in scores.items())
+
+
+def _scored(name: str, score: float) -> str:
+    region = next((end for end in REGIONS if name.endswith(end)), "")
+    return SCORES[name.removesuffix(region)].format(score) + REGIONS.get(region, "")
+
+
+REGIONS = {"-marked": " where marked", "-rest": " elsewhere"}
+"""Endings of the names of scores of a part of the picture."""
 
 
 SCORES: dict[str, str] = {

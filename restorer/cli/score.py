@@ -1,7 +1,7 @@
 """``restorer score``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,11 @@ from restorer.cli import output
 from restorer.cli.output import Output
 from restorer.cli.report import Report
 from restorer.errors import ImageError, InputError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from restorer.pairs import Pair
 
 EXAMPLES = """\
   restorer score clean/ --gt truth/                           PSNR and SSIM of each, and their means
@@ -43,6 +48,10 @@ ProtocolName = Annotated[
         show_default=False,
     ),
 ]
+MaskPath = Annotated[
+    Path | None,
+    typer.Option("--mask", metavar="PATH", help="Mask or folder of masks, for rddm-istd.", show_default=False),
+]
 Crop = Annotated[int, typer.Option("--crop-border", min=0, help="Pixels ignored at each side.")]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Per-picture table.", show_default=False)]
 
@@ -52,6 +61,7 @@ def score(
     gt: Truth = None,
     metrics: Metrics = None,
     protocol: ProtocolName = None,
+    mask: MaskPath = None,
     crop: Crop = 0,
     csv: Csv = None,
     recursive: o.Recursive = False,
@@ -71,6 +81,9 @@ def score(
     if protocol is not None and protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, list(PROTOCOLS))
     chosen = PLAIN if protocol is None else PROTOCOLS[protocol]
+    if mask is not None and not chosen.regions:
+        regional = ", ".join(name for name, one in PROTOCOLS.items() if one.regions)
+        raise UsageError(f"--mask is for the protocols that measure regions: {regional}; leave it out.")
     names = tuple(metrics or chosen.metrics)
     for name in names:
         if name in NOT_HERE:
@@ -84,7 +97,7 @@ def score(
     for pair in found.pairs:
         try:
             made, clean = (images.read(file, max_pixels=max_pixels).pixels for file in (pair.after, pair.before))
-            scores = measure(made, clean, names, chosen, crop)
+            scores = measure(made, clean, names, chosen, crop, _marked(mask, pair, max_pixels))
             records.append(Record(str(pair.after), None, "done", scores=scores))
         except ImageError as error:
             named = str(error) if str(pair.after) in str(error) else f"{pair.after}: {error}"
@@ -96,6 +109,7 @@ def score(
             output.error(str(record.error))
         if json:
             output.json_line(record.line())
+    names = tuple(done[0].scores) if done else names
     rows = [[record.input, *(f"{record.scores[name]:.4f}" for name in names)] for record in done]
     if csv is not None:
         write_bytes(csv, _table(["picture", *names], rows))
@@ -104,6 +118,19 @@ def score(
         output.table(["picture", *names], [*rows, *means])
     out.summary(report)
     raise typer.Exit(report.exit_code)
+
+
+def _marked(mask: Path | None, pair: "Pair", max_pixels: int) -> "Tensor | None":
+    """(1, 1, H, W) of a pair's mask. Raises ``ImageError`` where it has none."""
+    from restorer import images
+    from restorer.pairs import find
+
+    if mask is None:
+        return None
+    file = find(mask, pair.after, pair.inside)
+    if isinstance(file, str):
+        raise ImageError(file)
+    return images.read(file, max_pixels=max_pixels).pixels.mean(dim=1, keepdim=True)
 
 
 def _table(header: list[str], rows: list[list[str]]) -> bytes:

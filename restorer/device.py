@@ -60,8 +60,8 @@ def _count(kind: str) -> int:
 def _fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # Without matrix units a CPU converts bf16 back and forth and is slower than with fp32.
-    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    # Without instructions for it a CPU converts bf16 back and forth and is slower than with fp32.
+    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 _KINDS = ("cuda", "xpu", "mps", "cpu")

@@ -44,10 +44,11 @@ def test_every_precision_has_one_name(name, dtype):
     assert dtype_name(dtype) == name
 
 
-@pytest.mark.parametrize("matrix_units", [True, False])
-def test_auto_is_half_precision_only_where_that_is_fast(monkeypatch, matrix_units):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrix_units)
-    assert choose_dtype("auto", torch.device("cpu")) is (torch.bfloat16 if matrix_units else torch.float32)
+@pytest.mark.parametrize("has", ["_is_amx_tile_supported", "_is_avx512_bf16_supported", None])
+def test_auto_is_half_precision_only_where_that_is_fast(monkeypatch, has):
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda found=name == has: found)
+    assert choose_dtype("auto", torch.device("cpu")) is (torch.bfloat16 if has else torch.float32)
     assert choose_dtype("auto", torch.device("mps")) is torch.float32
 
 

@@ -231,7 +231,6 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
                 net.add_module("codec", build_codec(entry.codec))  # a part of the net, as its weights are
             if entry.guide is not None:
                 net.add_module("guide", build_guide(entry.guide))
-            _check_sizes(net, entry)
         schedule = build_schedule(entry.schedule)
         loaded = denoiser(net, schedule, entry, dtype)
         state = _state(found, device, dtype)
@@ -239,12 +238,14 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
         if wrong:
             raise UsageError(f"{wrong}.")
         net.load_state_dict(state, assign=True)
+        net = net.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        with torch.inference_mode(), device:
+            _check_sizes(net, entry, dtype)
     except (UsageError, RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise DeviceError(f"Model {entry.name!r} does not fit into the memory of {device}; use another.") from error
         told = " ".join(str(error).split())  # torch speaks in many lines
         raise ModelError(f"Model {entry.name!r} cannot be loaded: {told}") from error
-    net = net.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return replace(loaded, net=net)
 
 
@@ -266,38 +267,45 @@ def _is_named_by_diffusers(found: Found) -> bool:
         raise ModelError(f"{found.weights}: no safetensors file: {error}") from error
 
 
-def _check_sizes(net: nn.Module, entry: Entry) -> None:
-    """Raises ``UsageError`` when a net on the meta device does not take and give pictures of the card's sizes."""
+def _check_sizes(net: nn.Module, entry: Entry, dtype: torch.dtype) -> None:
+    """Raises ``UsageError`` when a net does not take and give pictures of the card's sizes.
+
+    It is run on the smallest there may be: on the meta device the same would import torch's compiler, half a second.
+    """
     side = entry.size.multiple * -(-entry.size.minimum // entry.size.multiple)
     channels, height, width = 3, side, side
     if entry.codec is not None:
-        channels, height, width = _check_codec(net.get_submodule("codec"), side)
+        channels, height, width = _check_codec(net.get_submodule("codec"), side, dtype)
     if entry.guide is not None:
-        _check_guide(net.get_submodule("guide"), entry)
+        _check_guide(net.get_submodule("guide"), entry, dtype)
     fed, wanted = channels * len(entry.predict.input), channels * OUTPUTS[entry.predict.output].count
     what = f"the net must make ({wanted}, {height}, {width}) of ({fed}, {height}, {width})"
     try:
-        made = tuple(net(torch.empty(1, fed, height, width), torch.empty(1)).shape[1:])
+        made = tuple(net(torch.zeros(1, fed, height, width, dtype=dtype), torch.zeros(1)).shape[1:])
     except RuntimeError as error:
-        raise UsageError(f"{what}, but fails: {error}") from error
+        raise _failing(what, error) from error
     if made != (wanted, height, width):
         raise UsageError(f"{what}, but makes {made}.")
 
 
-def _check_codec(codec: nn.Module, side: int) -> tuple[int, ...]:
+def _failing(what: str, error: RuntimeError) -> Exception:
+    return error if is_out_of_memory(error) else UsageError(f"{what}, but fails: {error}")
+
+
+def _check_codec(codec: nn.Module, side: int, dtype: torch.dtype) -> tuple[int, ...]:
     """The shape of a latent. Raises ``UsageError`` for a codec that does not give back what it is given."""
     what = f"the codec must make (3, {side}, {side}) of its latent"
     try:
-        latent, hidden = codec.encode(torch.empty(1, 3, side, side))
+        latent, hidden = codec.encode(torch.zeros(1, 3, side, side, dtype=dtype))
         made = tuple(codec.decode(latent, hidden).shape[1:])
     except RuntimeError as error:
-        raise UsageError(f"{what}, but fails: {error}") from error
+        raise _failing(what, error) from error
     if made != (3, side, side):
         raise UsageError(f"{what}, but makes {made}.")
     return tuple(latent.shape[1:])
 
 
-def _check_guide(guide: nn.Module, entry: Entry) -> None:
+def _check_guide(guide: nn.Module, entry: Entry, dtype: torch.dtype) -> None:
     """Raises ``UsageError`` for a classifier of other pictures or classes than the net's."""
     own, classes = entry.net.get("classes"), guide.classes
     if own not in (None, classes):
@@ -307,9 +315,9 @@ def _check_guide(guide: nn.Module, entry: Entry) -> None:
         raise UsageError(f"guide: knows pictures of {side}x{side} pixels only, which the net cannot draw.")
     what = f"the guide must make ({classes}) of (3, {side}, {side})"
     try:
-        made = tuple(guide(torch.empty(1, 3, side, side), torch.empty(1)).shape[1:])
+        made = tuple(guide(torch.zeros(1, 3, side, side, dtype=dtype), torch.zeros(1)).shape[1:])
     except RuntimeError as error:
-        raise UsageError(f"{what}, but fails: {error}") from error
+        raise _failing(what, error) from error
     if made != (classes,):
         raise UsageError(f"{what}, but makes {made}.")
 

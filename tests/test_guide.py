@@ -124,8 +124,6 @@ def test_a_card_with_a_guide_comes_back_whole():
         (GUIDE | {"classes": None}, {}, "guide: classes must say how many it knows, a whole number, not None"),
         (GUIDE | {"scale": -1}, {}, "guide: scale must be a number from 0 up, not -1"),
         (GUIDE | {"scale": "much"}, {}, "guide: scale must be a number from 0 up, not 'much'"),
-        (GUIDE | {"size": 18}, {}, "knows pictures of 18x18 pixels only, which the net cannot draw"),
-        (GUIDE | {"in_channels": 4}, {}, r"the guide must make \(3\) of \(3, 16, 16\), but fails"),
         (GUIDE, {"task": "derain"}, "a classifier guides models that draw, of the task generate; not derain"),
         (GUIDE, {"predict": {"output": "res", "input": ["x"]}}, "Guidance is for nets that are shown x, told the time"),
     ],
@@ -133,6 +131,22 @@ def test_a_card_with_a_guide_comes_back_whole():
 def test_a_guide_that_does_not_fit_is_a_sentence(tmp_path, guide, changes, words):
     own = PRIOR | {"schedule": VP, "sample": SAMPLE, "guide": guide} | changes
     folder = toy_model(tmp_path / "m", state=toy_net(in_channels=3).state_dict(), **own)
+    with pytest.raises(ModelError, match=words):
+        Restorer.from_pretrained(str(folder), device="cpu", dtype="fp32")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size": 18}, "knows pictures of 18x18 pixels only, which the net cannot draw"),
+        ({"in_channels": 4}, r"the guide must make \(3\) of \(3, 16, 16\), but fails"),
+    ],
+)
+def test_a_guide_of_other_sizes_with_its_own_weights_is_a_sentence(tmp_path, change, words):
+    guide = GUIDE | change
+    weights = {f"guide.{key}": value for key, value in build_guide(guide).state_dict().items()}
+    own = PRIOR | {"schedule": VP, "sample": SAMPLE, "guide": guide}
+    folder = toy_model(tmp_path / "m", state=toy_net(in_channels=3).state_dict() | weights, **own)
     with pytest.raises(ModelError, match=words):
         Restorer.from_pretrained(str(folder), device="cpu", dtype="fp32")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from restorer.cli.report import Report
     from restorer.plan import Job
     from restorer.record import Record
-    from restorer.train.loop import Progress
+    from restorer.train.progress import Progress
 
 
 def error(sentence: str) -> None:
@@ -169,12 +169,15 @@ class Output:
         from restorer.train.checkpoint import MODEL
 
         best: Progress | None = None
-        score = ""
+        score, stopped = "", None
         with self._bar(steps) as show:
             for now in course:
                 if now.psnr is not None:
                     best = max(best or now, now, key=lambda progress: progress.psnr)
                     score = f"  psnr {now.psnr:.2f} dB"
+                for sentence in now.skipped:
+                    self.note(f"Warning: skipped: {sentence}")
+                stopped = now if now.stopped else None
                 share = "" if now.share is None else f"  share {now.share:.4f}"
                 show(now.step, f"loss {now.loss:.4f}{share}{score}", f"step {now.step}/{steps}")
                 if now.share is not None and now.chosen:
@@ -187,7 +190,10 @@ class Output:
                 if now.psnr is not None or now.step % max(1, steps // 20) == 0:
                     self._training_step(now)
         score = f", best psnr {best.psnr:.2f} dB at step {best.step}" if best else ""
-        self.note(f"Done{score}.")
+        if stopped:
+            self.note(f"The hours are over after step {stopped.step} of {steps}{score}. Run this again to go on.")
+        else:
+            self.note(f"Done{score}.")
         if self.json:
             json_line({"v": 1, "summary": {"output": str(run / MODEL), "psnr": best and round(best.psnr, 3)}})
         elif self.paths:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from restorer.degrade import degrade
-from restorer.errors import InputError, RestorerError, UsageError
+from restorer.errors import ImageError, InputError, RestorerError, UsageError
 from restorer.images import format_of, read
-from restorer.train.config import Damage, Data
+from restorer.train.config import Config, Damage, Data, Optimise
+from restorer.train.team import Team
 
-CACHE_BYTES = 2 << 30  # decoded pictures kept by each worker
+ATTEMPTS = 20
+"""So many pictures may be corrupt one after the other before a run stops, whatever ``corrupt`` says."""
 
 
 class Pair(NamedTuple):
@@ -27,46 +29,74 @@ class Pair(NamedTuple):
     lq: Path | None
 
 
+class Batch(NamedTuple):
+    """Items from number ``first`` on: (N, 3, patch, patch) twice, and sentences on pictures that were skipped."""
+
+    first: int
+    x0: Tensor
+    y: Tensor
+    skipped: tuple[str, ...] = ()
+
+
 @dataclass(eq=False)
 class Crops(Dataset):
     """Endless training crops (x0, y), each float32 (3, patch, patch) in [0, 1]; ``[i]`` depends on seed and i alone.
 
-    ``[i]`` may also be the error why there is none; ``together`` passes it on.
+    ``room``: bytes for decoded pictures. ``skipped``: what is wrong with pictures that were drawn and left out.
     """
 
     pairs: Sequence[Pair]
     damage: Sequence[Damage]
     patch: int
     seed: int
+    flip: bool = True
+    rotate: bool = False
+    skip: bool = False
+    room: int = 2 << 30
 
     def __post_init__(self) -> None:
         self._cache: dict[Path, Tensor] = {}
-        self._room = CACHE_BYTES
+        self.skipped: dict[Path, str] = {}
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | RestorerError:
-        # An error that is raised reaches the main process as text with a traceback; one that is returned, as itself.
-        try:
-            return self.crop(index)
-        except RestorerError as error:
-            return error
-
-    def crop(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """The crop of that index. Raises ``ImageError`` or ``InputError`` for a picture that cannot serve."""
         draw = random.Random(f"{self.seed}/{index}")
-        pair = draw.choice(self.pairs)
-        gt = self._picture(pair.gt)
+        gt, lq = self._readable(draw)
         top, left = (draw.randint(0, side - self.patch) for side in gt.shape[-2:])
-        mirrored = draw.random() < 0.5
+        mirrored = draw.random() < 0.5 and self.flip
+        turns = draw.randrange(4) if self.rotate else 0
 
         def crop(picture: Tensor) -> Tensor:
             cut = picture[:, top : top + self.patch, left : left + self.patch]
             cut = cut.float() / 255 if cut.dtype == torch.uint8 else cut
-            return cut.flip(-1) if mirrored else cut
+            return (cut.flip(-1) if mirrored else cut).rot90(turns, (-2, -1))
 
         x0 = crop(gt)
-        if pair.lq is not None:
-            return x0, crop(self._picture(pair.lq))
+        if lq is not None:
+            return x0, crop(lq)
         return (x0, damaged(x0[None], self.damage, draw)[0]) if self.damage else (x0, x0)
+
+    def crop(self, index: int) -> tuple[Tensor, Tensor]:
+        """As ``[index]``."""
+        return self[index]
+
+    def _readable(self, draw: random.Random) -> tuple[Tensor, Tensor | None]:
+        for attempt in range(ATTEMPTS):
+            pair = draw.choice(self.pairs)
+            try:
+                gt = self._picture(pair.gt)
+                lq = None if pair.lq is None else self._picture(pair.lq)
+            except ImageError as error:
+                if not self.skip or attempt == ATTEMPTS - 1:
+                    raise
+                self.skipped[pair.gt] = str(error)
+                continue
+            if lq is not None and lq.shape != gt.shape:
+                raise InputError(
+                    f"{pair.lq}: {_sides(lq)}, and {pair.gt} is {_sides(gt)}; the pictures of a pair are of one size."
+                )
+            return gt, lq
+        raise AssertionError
 
     def _picture(self, file: Path) -> Tensor:
         if file in self._cache:
@@ -74,23 +104,64 @@ class Crops(Dataset):
         picture = read(file)
         pixels = picture.pixels[0]
         if min(pixels.shape[-2:]) < self.patch:
-            width, height = picture.size
-            raise InputError(f"{file}: {width}x{height} is smaller than the patch of {self.patch}; use a smaller one.")
+            raise InputError(f"{file}: {_sides(pixels)} is smaller than the patch of {self.patch}; use a smaller one.")
         if picture.bits == 8:
             pixels = (pixels * 255).round().byte()
-        if pixels.nbytes <= self._room:
-            self._room -= pixels.nbytes
+        if pixels.nbytes <= self.room:
+            self.room -= pixels.nbytes
             self._cache[file] = pixels
         return pixels
 
 
-def together(items: list[tuple[Tensor, Tensor] | RestorerError]) -> tuple[Tensor, Tensor] | RestorerError:
-    """A batch (N, 3, patch, patch) twice, or the first error among the items."""
-    for item in items:
-        if isinstance(item, RestorerError):
-            return item
-    x0, y = zip(*items, strict=True)
-    return torch.stack(x0), torch.stack(y)
+@dataclass(eq=False)
+class Told(Dataset):
+    """Crops for a ``DataLoader``: ``[range]`` is a ``Batch``, or the error why there is none.
+
+    An error that is raised reaches the main process as text with a traceback; one that is returned, as itself.
+    """
+
+    crops: Crops
+
+    def __getitem__(self, items: range) -> Batch | RestorerError:
+        known = len(self.crops.skipped)
+        try:
+            x0, y = zip(*(self.crops[i] for i in items), strict=True)
+        except RestorerError as error:
+            return error
+        return Batch(items[0], torch.stack(x0), torch.stack(y), tuple(self.crops.skipped.values())[known:])
+
+
+def crops_of(root: Path, config: Config) -> Crops:
+    """The recipe's endless crops."""
+    data, course = config.data, config.train
+    room = (data.cache_mb << 20) // max(1, course.workers)
+    pairs = training_pairs(root, data)
+    more = {"flip": data.flip, "rotate": data.rotate, "skip": data.corrupt == "skip", "room": room}
+    return Crops(pairs, data.damage, data.patch_size, course.seed, **more)
+
+
+def feed(crops: Crops, course: Optimise, begin: int, steps: int, team: Team) -> Iterator[list[Batch]]:
+    """For each of so many steps this process's batches, the items from ``begin`` on being shared out in turn.
+
+    Raises what is wrong with a picture.
+    """
+    size, count = course.batch_size, steps * course.grad_accum
+    start = -(-begin // size) + team.index
+    shares = (range(block * size, (block + 1) * size) for block in range(start, start + count * team.count, team.count))
+    told = DataLoader(Told(crops), batch_size=None, sampler=shares, num_workers=course.workers, collate_fn=_as_it_is)
+    loaded = iter(told)
+    for _ in range(steps):
+        yield [_sound(next(loaded)) for _ in range(course.grad_accum)]
+
+
+def _as_it_is(batch: Batch | RestorerError) -> Batch | RestorerError:
+    return batch
+
+
+def _sound(batch: Batch | RestorerError) -> Batch:
+    if isinstance(batch, RestorerError):
+        raise batch
+    return batch
 
 
 def damaged(x0: Tensor, damage: Sequence[Damage], draw: random.Random) -> Tensor:
@@ -159,6 +230,10 @@ def _pictures(folder: Path) -> list[Path]:
     if not files:
         raise InputError(f"{folder}: no pictures in it.")
     return files
+
+
+def _sides(picture: Tensor) -> str:
+    return f"{picture.shape[-1]}x{picture.shape[-2]}"
 
 
 def _centre(picture: Tensor, side: int) -> Tensor:

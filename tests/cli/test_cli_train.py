@@ -72,3 +72,14 @@ def test_a_run_that_cannot_be_kept_is_a_sentence(photos, cli):
     result = cli("train", "photos", "--degrade", "rain", "-o", "taken/run", *QUICK, model=False)
     assert result.exit_code == 2, result.output
     assert "taken/run: cannot be made: " in result.stderr and "choose another --output." in result.stderr
+
+
+def test_a_model_is_trained_on_with_the_net_of_its_card(photos, cli):
+    assert cli("train", "photos", "--degrade", "rain", *QUICK, model=False).exit_code == 0
+    words = ["--init", "runs/my-model/model", "-o", "tuned", *QUICK[2:]]
+    result = cli("train", "photos", "--degrade", "rain", *words, model=False)
+    assert result.exit_code == 0, result.output
+    cards = [json.loads((photos / name / "config.json").read_text()) for name in ("runs/my-model/model", "tuned/model")]
+    assert cards[0]["net"] == cards[1]["net"] and cards[0]["predict"] == cards[1]["predict"]
+    other = cli("train", "photos", "--degrade", "rain", "--init", "nowhere", *QUICK, model=False)
+    assert other.exit_code == 4 and "No model 'nowhere'" in other.stderr

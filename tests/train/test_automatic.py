@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_train import RECIPE
+from toy_training import RECIPE
 
 from restorer.errors import UsageError
 from restorer.load import find

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from toy_training import toy as recipe
 
 from restorer.card import README, readme
 from restorer.errors import ImageError, InputError, UsageError
@@ -18,51 +19,10 @@ from restorer.restore import Restorer
 from restorer.train.checkpoint import LOG, MODEL, STATE, load_checkpoint
 from restorer.train.config import Config, Data, Optimise, read_config
 from restorer.train.data import Crops, training_pairs, validation_set
-from restorer.train.loop import _lr, _times, train
+from restorer.train.loop import train
+from restorer.train.optimise import draw_times, learning_rate
 
 CPU = torch.device("cpu")
-RECIPE = """
-name = "toy"
-task = "derain"
-method = "rddm"
-net = { arch = "plain_unet", widths = [8, 8], depths = [1, 1] }
-schedule = { kind = "rddm", sum_scale = 0.25 }
-predict = { output = "res" }
-sample = { sampler = "rddm", steps = 2 }
-[data]
-clean = ["clean"]
-validation = "clean"
-validation_pictures = 2
-validation_crop = 32
-patch_size = 16
-[[data.damage]]
-recipe = "rain"
-strength = [0.5, 0.9]
-[train]
-steps = 8
-batch_size = 2
-lr = 1e-3
-warmup = 2
-val_every = 4
-save_every = 4
-workers = 0
-"""
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Four smooth pictures in ``clean``, and the recipe beside them."""
-    (tmp_path / "clean").mkdir()
-    rows, columns = np.mgrid[0:40, 0:50] / 50
-    for i in range(4):
-        picture = np.stack([rows, columns, 0.3 + 0.2 * np.sin((i + 2) * rows)], axis=-1) * 0.6
-        Image.fromarray((picture * 255).astype("uint8")).save(tmp_path / "clean" / f"{i}.png")
-    (tmp_path / "train.toml").write_text(RECIPE)
-    return tmp_path
-
-
-def recipe(root: Path, *overrides: str) -> Config:
-    return read_config(root / "train.toml", overrides)
 
 
 def run(config: Config, root: Path, name: str, *, resume: bool = True) -> list:
@@ -86,7 +46,7 @@ def test_every_recipe_that_ships_parses_and_names_what_exists():
         ("train.stpes=3", "did you mean 'steps'"),
         ("train.steps=often", "not a whole number"),
         ("train.steps=0", "at least 1"),
-        ("train.mixed_precision=fp8", "no or bf16"),
+        ("train.mixed_precision=fp8", "no or bf16 or fp16"),
         ("data.lq=lq", "either clean folders"),
         ("data.damage=[]", "need a damage"),
         ("nothing", "expected KEY=VALUE"),
@@ -251,7 +211,7 @@ def test_a_loss_that_is_no_number_stops_the_run(root):
 
 
 def test_times_cover_the_schedule_and_dwell_on_its_noisy_end():
-    t = _times(20_000, 10, 2.0, torch.Generator().manual_seed(0))
+    t = draw_times(20_000, 10, 2.0, torch.Generator().manual_seed(0))
     share = torch.bincount(t, minlength=11) / len(t)
     assert share[0] == 0
     # density t^(2-1) on the unit interval, cut into ten
@@ -260,7 +220,7 @@ def test_times_cover_the_schedule_and_dwell_on_its_noisy_end():
 
 def test_the_learning_rate_warms_up_and_falls_to_its_end():
     course = Optimise(steps=100, lr=1.0, warmup=10, final_lr=0.01)
-    rates = [_lr(course, step) for step in range(1, 101)]
+    rates = [learning_rate(course, step) for step in range(1, 101)]
     assert rates[0] < 0.11 and max(rates) == rates[9] and rates[-1] == pytest.approx(0.01)
 
 

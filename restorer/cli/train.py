@@ -62,7 +62,7 @@ def train(
         "init": init and repr(init),
     }
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    found = [] if config else list(t.found(data, degrade))
+    layout = list(t.found(data, degrade))
     chosen = list(t.chosen(lq, gt, degrade))
 
     from restorer.device import choose_device
@@ -71,7 +71,7 @@ def train(
     from restorer.train.loop import train as run_training
 
     like = find(init).entry if init and not config else None
-    recipe = read_config(config, [*found, *chosen, *given, *(set_ or [])], method or "rddm", like=like)
+    recipe = read_config(config, [*chosen, *given, *(set_ or [])], method or "rddm", like=like, layout=layout)
     if method and recipe.method != method:
         raise UsageError(f"{config or init}: a recipe of the method {recipe.method}, not {method}; leave out --method.")
     run = output or Path("runs") / recipe.name

@@ -25,7 +25,13 @@ Degrade = Annotated[
 Patch = Annotated[int | None, typer.Option("--patch-size", min=8, help="Side of a crop.", rich_help_panel=DATA)]
 Workers = Annotated[int | None, typer.Option("--workers", min=0, help="Data processes.", rich_help_panel=DATA)]
 Recipe = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML recipe; flags win over it.", show_default=False)
+    Path | None,
+    typer.Option(
+        *("--config", "-c"),
+        metavar="FILE|NAME",
+        help="TOML recipe, or the name of a paper's; flags win over it.",
+        show_default=False,
+    ),
 ]
 Method = Annotated[
     Literal["rddm", "irsde"] | None,

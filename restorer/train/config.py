@@ -11,6 +11,8 @@ from typing import Any
 from restorer.degrade import parse_recipe
 from restorer.entry import GENERATE, Entry, Predict, Sample, Size, card, parse
 from restorer.errors import UsageError
+from restorer.prepare import preparation
+from restorer.train.recipes import preset, read_recipe
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.unconditional and (self.data.damage or self.data.lq or self.data.validation):
             raise UsageError("data: a model that draws new pictures learns from clean ones alone; leave out the rest.")
+        if self.prepare is not None and (preparation(self.prepare).fills or not self.data.lq):
+            raise UsageError(
+                f"prepare: {self.prepare} is learned from pairs without a mask; give lq and gt, or leave it."
+            )
         if self.data.clean and not (self.data.damage or self.sample.begin == "picture" or self.unconditional):
             raise UsageError("data: clean pictures need a damage to learn from; add one, or --degrade rain.")
 
@@ -163,22 +169,22 @@ class Config:
 
 
 def read_config(
-    file: Path | None, overrides: Sequence[str], method: str = "rddm", *, like: Entry | None = None
+    file: Path | None,
+    overrides: Sequence[str],
+    method: str = "rddm",
+    *,
+    like: Entry | None = None,
+    layout: Sequence[str] = (),
 ) -> Config:
-    """The recipe in ``file`` with ``KEY=VALUE`` overrides, later ones winning.
+    """The recipe in ``file``, or the preset of that name, with ``KEY=VALUE`` overrides, later ones winning.
 
-    Without a file, the one that fits the model ``like``, or the built-in one of ``method``. Raises ``UsageError``
-    naming the file or key.
+    Without a file, the one that fits the model ``like``, or the built-in one of ``method``. ``layout``: overrides for a
+    recipe that names no pictures, before the others. Raises ``UsageError`` naming the file or key.
     """
-    try:
-        if file is None and like is not None:
-            data = recipe_of(like)
-        else:
-            data = tomllib.loads(file.read_text(encoding="utf-8") if file else BUILT_IN[method])
-    except OSError as error:
-        raise UsageError(f"{file}: cannot read the recipe: {error.strerror}.") from error
-    except ValueError as error:
-        raise UsageError(f"{file}: not TOML: {error}.") from error
+    data = recipe_of(like) if file is None and like is not None else read_recipe(file or preset(method))
+    told = data.get("data", {})
+    if not (isinstance(told, dict) and told.keys() & {"clean", "lq", "gt"}):
+        overrides = [*layout, *overrides]
     for override in overrides:
         _set(data, override)
     return parse(Config, data, str(file or "recipe"))
@@ -212,31 +218,8 @@ def _toml_value(text: str) -> Any:
         return text  # a bare word is a text: --set train.loss=l2
 
 
-BUILT_IN: dict[str, str] = {
-    "rddm": """
-name = "my-model"
-task = "derain"
-method = "rddm"
-net = { arch = "plain_unet" }
-schedule = { kind = "rddm", sum_scale = 0.01 }
-predict = { output = "res" }
-sample = { sampler = "rddm", steps = 5 }
-[data]
-""",
-    # The official schedule and objective; read as what it is, so that any sampler may follow.
-    "irsde": """
-name = "my-model"
-task = "derain"
-method = "irsde"
-net = { arch = "plain_unet" }
-schedule = { kind = "irsde", T = 100, theta = "cosine", max_sigma = 10.0, eps = 0.005 }
-predict = { output = "euler_eps", input = ["x-y", "y"], time = "t", range = [0.0, 1.0], clip = "none" }
-sample = { sampler = "ode-2", steps = 10, start = 0.0392156862745098 }
-train = { objective = "matching" }
-[data]
-""",
-}
-"""Method -> the recipe without a file."""
+BUILT_IN = ("rddm", "irsde")
+"""Methods that have a recipe without a file; it is the preset of that name."""
 
 PRECISIONS = ("no", "bf16", "fp16")
 

@@ -15,11 +15,16 @@ from torch.utils.data import DataLoader, Dataset
 from restorer.degrade import degrade
 from restorer.errors import ImageError, InputError, RestorerError, UsageError
 from restorer.images import format_of, read
+from restorer.prepare import preparation
 from restorer.train.config import Config, Damage, Data, Optimise
 from restorer.train.team import Team
 
 ATTEMPTS = 20
 """So many pictures may be corrupt one after the other before a run stops, whatever ``corrupt`` says."""
+
+
+SIDES = (("LQ", "GT"), ("input", "target"))
+"""What the folders of pairs are called: of degraded pictures, of clean ones."""
 
 
 class Pair(NamedTuple):
@@ -42,7 +47,8 @@ class Batch(NamedTuple):
 class Crops(Dataset):
     """Endless training crops (x0, y), each float32 (3, patch, patch) in [0, 1]; ``[i]`` depends on seed and i alone.
 
-    ``room``: bytes for decoded pictures. ``skipped``: what is wrong with pictures that were drawn and left out.
+    ``prepare``: what is done to degraded pictures, a word of ``prepare.py``. ``room``: bytes for decoded ones.
+    ``skipped``: what is wrong with pictures that were drawn and left out.
     """
 
     pairs: Sequence[Pair]
@@ -53,6 +59,7 @@ class Crops(Dataset):
     rotate: bool = False
     skip: bool = False
     room: int = 2 << 30
+    prepare: str | None = None
 
     def __post_init__(self) -> None:
         self._cache: dict[Path, Tensor] = {}
@@ -85,7 +92,7 @@ class Crops(Dataset):
             pair = draw.choice(self.pairs)
             try:
                 gt = self._picture(pair.gt)
-                lq = None if pair.lq is None else self._picture(pair.lq)
+                lq = None if pair.lq is None else self._picture(pair.lq, self.prepare)
             except ImageError as error:
                 if not self.skip or attempt == ATTEMPTS - 1:
                     raise
@@ -98,14 +105,14 @@ class Crops(Dataset):
             return gt, lq
         raise AssertionError
 
-    def _picture(self, file: Path) -> Tensor:
+    def _picture(self, file: Path, prepare: str | None = None) -> Tensor:
         if file in self._cache:
             return self._cache[file]
         picture = read(file)
-        pixels = picture.pixels[0]
+        pixels = preparation(prepare).apply(picture.pixels, None)[0]
         if min(pixels.shape[-2:]) < self.patch:
             raise InputError(f"{file}: {_sides(pixels)} is smaller than the patch of {self.patch}; use a smaller one.")
-        if picture.bits == 8:
+        if picture.bits == 8 and preparation(prepare).scale == 1:  # what interpolation makes is between the levels
             pixels = (pixels * 255).round().byte()
         if pixels.nbytes <= self.room:
             self.room -= pixels.nbytes
@@ -137,6 +144,7 @@ def crops_of(root: Path, config: Config) -> Crops:
     room = (data.cache_mb << 20) // max(1, course.workers)
     pairs = training_pairs(root, data)
     more = {"flip": data.flip, "rotate": data.rotate, "skip": data.corrupt == "skip", "room": room}
+    more |= {"prepare": config.prepare}
     return Crops(pairs, data.damage, data.patch_size, course.seed, **more)
 
 
@@ -184,24 +192,29 @@ def training_pairs(root: Path, data: Data) -> list[Pair]:
     return [pair for pair in pairs if pair.gt not in left_out]
 
 
-def validation_set(root: Path, data: Data) -> list[tuple[Tensor, Tensor]]:
+def validation_set(root: Path, data: Data, prepare: str | None = None) -> list[tuple[Tensor, Tensor]]:
     """(x0, y) centre crops, (1, 3, h, w) in [0, 1]; where the damage is made, strengths go evenly through its range.
 
-    With neither pairs nor a damage y has noise of ``validation_sigma``, not cut off at 0 and 1.
+    ``prepare``: what is done to degraded pictures. With neither pairs nor a damage y has noise of
+    ``validation_sigma``, not cut off at 0 and 1.
     """
     if data.validation is None:
         return []
     folder = root / data.validation
-    paired = (folder / "GT").is_dir() and (folder / "LQ").is_dir()
-    if not paired and not data.damage and not data.clean:
+    sides = next((pair for pair in SIDES if all((folder / side).is_dir() for side in pair)), None)
+    if not sides and not data.damage and not data.clean:
         raise UsageError(f"{folder}: validation pictures need LQ and GT folders, or a damage in the recipe.")
-    pairs = _matched(folder / "GT", folder / "LQ") if paired else [Pair(file, None) for file in _pictures(folder)]
+    pairs = (
+        _matched(folder / sides[1], folder / sides[0]) if sides else [Pair(file, None) for file in _pictures(folder)]
+    )
     pairs = pairs[: data.validation_pictures]
     result = []
     for i, pair in enumerate(pairs):
         x0 = _centre(read(pair.gt).pixels, data.validation_crop)
         if pair.lq is not None:
-            y = _centre(read(pair.lq).pixels, data.validation_crop)
+            y = _centre(preparation(prepare).apply(read(pair.lq).pixels, None), data.validation_crop)
+            if y.shape != x0.shape:
+                raise InputError(f"{pair.lq}: not of the size of {pair.gt}; the pictures of a pair are of one size.")
         elif not data.damage:
             noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(i))
             y = x0 + data.validation_sigma / 255 * noise
@@ -218,8 +231,9 @@ def _matched(gt: Path, lq: Path) -> list[Pair]:
     clean, degraded = ({file.name: file for file in _pictures(folder)} for folder in (gt, lq))
     lonely = sorted(clean.keys() ^ degraded.keys())
     if lonely:
-        names = ", ".join(lonely[:5]) + (", ..." if len(lonely) > 5 else "")
-        raise InputError(f"{len(lonely)} pictures are in only one of {gt} and {lq}: {names}. Pairs have equal names.")
+        raise InputError(
+            f"{len(lonely)} pictures are in only one of {gt} and {lq}: {', '.join(lonely)}. Pairs have equal names."
+        )
     return [Pair(clean[name], degraded[name]) for name in sorted(clean)]
 
 

@@ -7,7 +7,7 @@ did not.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from restorer.diffusion.losses import OBJECTIVES, check_objective
 from restorer.diffusion.predict import Denoiser
 from restorer.entry import Entry
 from restorer.errors import UsageError
+from restorer.images.atomic import write_bytes
 from restorer.load import build_schedule, denoiser
 from restorer.train.begin import AUTO, Start, fresh, make, put_back, saying, start_of
 from restorer.train.checkpoint import BEST, MODEL, Checkpoint, log_row, save_checkpoint, save_model, trim_log
@@ -27,6 +28,7 @@ from restorer.train.config import Config
 from restorer.train.data import crops_of, feed, validation_set
 from restorer.train.optimise import Descent, averaging, build_optimiser, finite, learning_rate
 from restorer.train.progress import Clock, Progress
+from restorer.train.recipes import RECIPE, as_toml
 from restorer.train.score import expected, score, write_sheet
 from restorer.train.team import Team, gather
 
@@ -90,12 +92,13 @@ def _course(
 ) -> Iterator[Progress]:
     config, team, descent = learner.config, learner.team, learner.descent
     course = config.train
-    crops, validation = crops_of(root, config), validation_set(root, config.data)
+    crops, validation = crops_of(root, config), validation_set(root, config.data, config.prepare)
     before = put_back(start, descent.optimiser, descent.scaler, learner.net, learner.ema)
     step, items, best = (before.step, before.items, before.best) if before else (0, 0, None)
     make(run)
     if team.index == 0:
         trim_log(run, step)
+        write_bytes(run / RECIPE, as_toml(asdict(config)).encode())
 
     for batches in feed(crops, course, items, course.steps - step, team):
         step, items = step + 1, items + course.pictures * team.count

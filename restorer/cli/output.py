@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from restorer.cli.report import Report
     from restorer.plan import Job
     from restorer.record import Record
+    from restorer.train.preflight import Preflight
     from restorer.train.progress import Progress
 
 
@@ -164,6 +165,26 @@ class Output:
         with self._bar(total) as show:
             yield tell
 
+    def preflight(self, found: Preflight) -> int:
+        """Tell what a dry run of training found; the exit code."""
+        self.note(f"{found.pictures} pictures to train on{f'; the first crops: {found.sheet}' if found.sheet else ''}")
+        for sentence in found.remarks:
+            self.note(f"Warning: {sentence}")
+        needs = found.needs
+        if needs:
+            self.note(
+                f"{needs.step_seconds:.3f} s a step, about {needs.hours:.2f} hours for the whole run with its "
+                f"validation, and {needs.bytes / 1e9:.1f} GB of memory."
+            )
+        if self.json:
+            told = needs._asdict() if needs else {}
+            line = {"v": 1, "ready": found.ready, "problems": found.problems, "remarks": found.remarks, **told}
+            json_line(line | {"pictures": found.pictures, "sheet": found.sheet and str(found.sheet)})
+        else:
+            for sentence in found.problems or ("ready",):
+                result(sentence)
+        return 0 if found.ready else 1
+
     def training(self, course: Iterable[Progress], steps: int, run: Path) -> None:
         """Show a training run to its end, then tell where its model is."""
         from restorer.train.checkpoint import MODEL
@@ -175,8 +196,8 @@ class Output:
                 if now.psnr is not None:
                     best = max(best or now, now, key=lambda progress: progress.psnr)
                     score = f"  psnr {now.psnr:.2f} dB"
-                for sentence in now.skipped:
-                    self.note(f"Warning: skipped: {sentence}")
+                for sentence in now.warnings:
+                    self.note(f"Warning: {sentence}")
                 stopped = now if now.stopped else None
                 share = "" if now.share is None else f"  share {now.share:.4f}"
                 show(now.step, f"loss {now.loss:.4f}{share}{score}", f"step {now.step}/{steps}")

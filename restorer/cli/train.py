@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import typer
+
 from restorer.cli import options as o
 from restorer.cli import training as t
 from restorer.cli.output import Output
@@ -37,6 +39,7 @@ def train(
     save_every: t.SaveEvery = None,
     keep: t.Keep = None,
     seed: t.Seed = None,
+    dry_run: t.DryRun = False,
     device: o.Device = "auto",
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -76,6 +79,10 @@ def train(
         raise UsageError(f"{config or init}: a recipe of the method {recipe.method}, not {method}; leave out --method.")
     run = output or Path("runs") / recipe.name
     out = Output(json=json, quiet=quiet, verbose=verbose)
+    if dry_run:
+        from restorer.train.preflight import preflight
+
+        raise typer.Exit(out.preflight(preflight(recipe, data, run, choose_device(device))))
     out.note(f"Training {recipe.name} for {recipe.train.steps} steps; the run is kept in {run}.")
     steps = run_training(recipe, data, run, choose_device(device), resume=t.resumed(resume))
     out.training(steps, recipe.train.steps, run)

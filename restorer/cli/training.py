@@ -82,6 +82,10 @@ Keep = Annotated[
     int | None,
     typer.Option("--keep", min=0, help="Checkpoints kept besides best and last.", rich_help_panel=COURSE),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", "-n", help="Check pictures, memory and time on two steps, then leave."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, max=o.LARGEST_SEED, rich_help_panel=COURSE)]
 
 

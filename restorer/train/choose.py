@@ -17,7 +17,7 @@ from restorer.load import build_schedule, denoiser
 from restorer.train.begin import Start, fresh, make, put_back, saying
 from restorer.train.checkpoint import Checkpoint, log_row, save_checkpoint, trim_log
 from restorer.train.config import Config
-from restorer.train.data import crops_of, feed
+from restorer.train.data import crops_of, crops_remarks, feed
 from restorer.train.optimise import Descent, build_optimiser, finite, learning_rate
 from restorer.train.progress import Clock, Progress
 from restorer.train.team import Team
@@ -35,6 +35,7 @@ def choose(
     objective = AutomaticObjective().to(team.device)
     descent, net = _descent(config, team, objective)
     crops = crops_of(root, config)
+    remarks = crops_remarks(crops, course, team)
     before = put_back(start, descent.optimiser, descent.scaler, net)
     if before:
         objective.share.data.copy_(before.share)
@@ -50,10 +51,11 @@ def choose(
         loss = finite(descent.step(batches, step), step)
         # Official code looks at the share in the next step, before it is moved again: the same.
         chosen, share = objective.output, float(objective.share.detach())
-        skipped = tuple(sentence for batch in batches for sentence in batch.skipped)
+        warnings = (*remarks, *(sentence for batch in batches for sentence in batch.skipped))
+        remarks = ()
         late = clock.over() and not chosen
         told = (step, course.steps, loss, learning_rate(course, step), None, clock.lap(), share, chosen)
-        progress = Progress(*told, skipped=skipped, stopped=late)
+        progress = Progress(*told, warnings=warnings, stopped=late)
         if team.index == 0:
             log_row(run, progress.row(auto=True))
         if late or step % course.save_every == 0:

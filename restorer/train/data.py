@@ -96,7 +96,7 @@ class Crops(Dataset):
             except ImageError as error:
                 if not self.skip or attempt == ATTEMPTS - 1:
                     raise
-                self.skipped[pair.gt] = str(error)
+                self.skipped[pair.gt] = f"Skipped: {error}"
                 continue
             if lq is not None and lq.shape != gt.shape:
                 raise InputError(
@@ -148,6 +148,17 @@ def crops_of(root: Path, config: Config) -> Crops:
     return Crops(pairs, data.damage, data.patch_size, course.seed, **more)
 
 
+def crops_remarks(crops: Crops, course: Optimise, team: Team) -> tuple[str, ...]:
+    """What should be known of the pictures before a run."""
+    seen, pictures = course.pictures * team.count, len(set(crops.pairs))
+    if seen <= pictures:
+        return ()
+    return (
+        f"A step sees {seen} crops, and there are {pictures} pictures: some are drawn twice in a step, by other crops. "
+        "That does no harm; many more pictures would do good.",
+    )
+
+
 def feed(crops: Crops, course: Optimise, begin: int, steps: int, team: Team) -> Iterator[list[Batch]]:
     """For each of so many steps this process's batches, the items from ``begin`` on being shared out in turn.
 
@@ -179,17 +190,47 @@ def damaged(x0: Tensor, damage: Sequence[Damage], draw: random.Random) -> Tensor
     return degrade(x0, kind.recipe, strength=strength, rng=torch.Generator().manual_seed(draw.getrandbits(32)))
 
 
-def training_pairs(root: Path, data: Data) -> list[Pair]:
-    """Every training pair of the recipe. Raises ``InputError`` naming folders without pictures and unmatched names."""
+def training_pairs(root: Path, data: Data, *, strict: bool = True) -> list[Pair]:
+    """Every training pair of the recipe. Raises ``InputError`` naming folders without pictures and unmatched names.
+
+    The latter only when ``strict``; else they are left out.
+    """
     if data.lq is not None and data.gt is not None:
-        pairs = _matched(root / data.gt, root / data.lq)
+        pairs = _matched(root / data.gt, root / data.lq, strict)
     else:
         pairs = [Pair(file, None) for folder in data.clean for file in _pictures(root / folder)]
     left_out = {root / name for name in data.exclude}
     strangers = left_out - {pair.gt for pair in pairs}
     if strangers:
         raise InputError(f"{min(strangers)}: excluded by the recipe, but not among its pictures.")
-    return [pair for pair in pairs if pair.gt not in left_out]
+    kept = [pair for pair in pairs if pair.gt not in left_out]
+    if not kept and strict:
+        raise InputError(f"{root}: the recipe excludes all of its pictures; leave some in.")
+    return kept
+
+
+def validation_pairs(root: Path, data: Data, *, strict: bool = True) -> list[Pair]:
+    """All pairs of the validation folder. Raises as ``training_pairs``."""
+    if data.validation is None:
+        return []
+    folder = root / data.validation
+    sides = _sides_of(folder)
+    if sides:
+        return _matched(*sides, strict)
+    if not data.damage and not data.clean:
+        raise UsageError(f"{folder}: validation pictures need LQ and GT folders, or a damage in the recipe.")
+    return [Pair(file, None) for file in _pictures(folder)]
+
+
+def unmatched(root: Path, data: Data) -> Iterator[str]:
+    """A sentence on every picture of pairs that has no other half."""
+    sides = [] if data.gt is None or data.lq is None else [(root / data.gt, root / data.lq)]
+    if data.validation is not None and (found := _sides_of(root / data.validation)):
+        sides.append(found)
+    for gt, lq in sides:
+        for name in matched(gt, lq)[1]:
+            here, there = (gt, lq) if (gt / name).is_file() else (lq, gt)
+            yield f"{here / name}: no picture of that name in {there}; pairs have equal names."
 
 
 def validation_set(root: Path, data: Data, prepare: str | None = None) -> list[tuple[Tensor, Tensor]]:
@@ -200,14 +241,7 @@ def validation_set(root: Path, data: Data, prepare: str | None = None) -> list[t
     """
     if data.validation is None:
         return []
-    folder = root / data.validation
-    sides = next((pair for pair in SIDES if all((folder / side).is_dir() for side in pair)), None)
-    if not sides and not data.damage and not data.clean:
-        raise UsageError(f"{folder}: validation pictures need LQ and GT folders, or a damage in the recipe.")
-    pairs = (
-        _matched(folder / sides[1], folder / sides[0]) if sides else [Pair(file, None) for file in _pictures(folder)]
-    )
-    pairs = pairs[: data.validation_pictures]
+    pairs = validation_pairs(root, data)[: data.validation_pictures]
     result = []
     for i, pair in enumerate(pairs):
         x0 = _centre(read(pair.gt).pixels, data.validation_crop)
@@ -227,14 +261,27 @@ def validation_set(root: Path, data: Data, prepare: str | None = None) -> list[t
     return result
 
 
-def _matched(gt: Path, lq: Path) -> list[Pair]:
-    clean, degraded = ({file.name: file for file in _pictures(folder)} for folder in (gt, lq))
-    lonely = sorted(clean.keys() ^ degraded.keys())
-    if lonely:
+def matched(gt: Path, lq: Path) -> tuple[list[Pair], list[str]]:
+    """Pairs of equal names, and the names that are in one of the folders only."""
+    clean, degraded = ({file.relative_to(folder).as_posix(): file for file in _pictures(folder)} for folder in (gt, lq))
+    pairs = [Pair(clean[name], degraded[name]) for name in sorted(clean.keys() & degraded.keys())]
+    return pairs, sorted(clean.keys() ^ degraded.keys())
+
+
+def _sides_of(folder: Path) -> tuple[Path, Path] | None:
+    """The folders of clean and of degraded pictures in one that holds pairs."""
+    return next(
+        ((folder / gt, folder / lq) for lq, gt in SIDES if (folder / gt).is_dir() and (folder / lq).is_dir()), None
+    )
+
+
+def _matched(gt: Path, lq: Path, strict: bool = True) -> list[Pair]:
+    pairs, lonely = matched(gt, lq)
+    if lonely and strict:
         raise InputError(
             f"{len(lonely)} pictures are in only one of {gt} and {lq}: {', '.join(lonely)}. Pairs have equal names."
         )
-    return [Pair(clean[name], degraded[name]) for name in sorted(clean)]
+    return pairs
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import torch
 
 from restorer.train.team import Team
 
-TOLD = ("skipped", "stopped")
+TOLD = ("warnings", "stopped")
 """What is told and stands in no log."""
 
 
@@ -18,8 +18,8 @@ class Progress:
     """Where a run is after a step; ``psnr`` in dB on the validation set, on the steps that measured it.
 
     Of a recipe that leaves the output open: ``share`` as long as it is not chosen, and on the step that chose it;
-    ``chosen`` from then on. Steps are counted anew then. ``skipped``: sentences on pictures that could not be read.
-    ``stopped``: the run's hours are over, and this is its last step for now.
+    ``chosen`` from then on. Steps are counted anew then. ``warnings``: sentences on what should be known, such as
+    pictures that were skipped. ``stopped``: the run's hours are over, and this is its last step for now.
     """
 
     step: int
@@ -30,7 +30,7 @@ class Progress:
     seconds: float
     share: float | None = None
     chosen: str | None = None
-    skipped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     stopped: bool = False
 
     def row(self, *, auto: bool) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """``restorer train``."""
 
+from collections import deque
 from pathlib import Path
 
 import typer
@@ -38,7 +39,9 @@ def train(
     val_every: t.ValEvery = None,
     save_every: t.SaveEvery = None,
     keep: t.Keep = None,
+    log: t.Log = None,
     seed: t.Seed = None,
+    push_to_hub: t.PushToHub = None,
     dry_run: t.DryRun = False,
     device: o.Device = "auto",
     json: o.Json = False,
@@ -61,6 +64,7 @@ def train(
         "train.val_every": val_every,
         "train.save_every": save_every,
         "train.keep": keep,
+        "train.log": t.logged(log or None),
         "train.seed": seed,
         "init": init and repr(init),
     }
@@ -70,8 +74,11 @@ def train(
 
     from restorer.device import choose_device
     from restorer.load import find
+    from restorer.publish import foresee
     from restorer.train.config import read_config
+    from restorer.train.feedback import tracked
     from restorer.train.loop import train as run_training
+    from restorer.train.team import is_first, launched
 
     like = find(init).entry if init and not config else None
     recipe = read_config(config, [*chosen, *given, *(set_ or [])], method or "rddm", like=like, layout=layout)
@@ -83,6 +90,24 @@ def train(
         from restorer.train.preflight import preflight
 
         raise typer.Exit(out.preflight(preflight(recipe, data, run, choose_device(device))))
+    if push_to_hub:
+        told = {"license": recipe.license, "source": recipe.source, "data_note": recipe.data_note}
+        foresee(push_to_hub, told, recipe.data.validation is not None)
+    place = choose_device(device)
+    steps = tracked(run_training(recipe, data, run, place, resume=t.resumed(resume)), recipe, run, place)
+    if not is_first():
+        deque(steps, maxlen=0)
+        return
     out.note(f"Training {recipe.name} for {recipe.train.steps} steps; the run is kept in {run}.")
-    steps = run_training(recipe, data, run, choose_device(device), resume=t.resumed(resume))
-    out.training(steps, recipe.train.steps, run)
+    done = out.training(steps, recipe.train.steps, run, pictures=recipe.train.pictures * launched())
+    if push_to_hub and done:
+        _publish(run, push_to_hub, out)
+
+
+def _publish(run: Path, repo: str, out: Output) -> None:
+    """The model of the highest score, as ``restorer models publish`` does."""
+    from restorer.publish import offer, publish
+    from restorer.train.checkpoint import BEST
+
+    published = publish(offer(run / BEST, repo))
+    out.note(f"Published: {published.url}")

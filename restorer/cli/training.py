@@ -86,6 +86,24 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", "-n", help="Check pictures, memory and time on two steps, then leave."),
 ]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        *("--log",),
+        help="csv, tensorboard, wandb, trackio; repeat. csv is written in any case.",
+        show_default=False,
+        rich_help_panel=COURSE,
+    ),
+]
+PushToHub = Annotated[
+    str | None,
+    typer.Option(
+        *("--push-to-hub",),
+        metavar="OWNER/REPO",
+        help="Publish the EMA weights and card at the end.",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, max=o.LARGEST_SEED, rich_help_panel=COURSE)]
 
 
@@ -112,6 +130,11 @@ def chosen(lq: Path | None, gt: Path | None, degrade: str | None) -> Iterator[st
             yield f"data.{key}={str(folder.absolute())!r}"
     if degrade:
         yield f"data.damage=[{{recipe={degrade!r}}}]"
+
+
+def logged(names: list[str] | None) -> str | None:
+    """The value of the recipe's key of the trackers."""
+    return None if names is None else f"[{', '.join(map(repr, dict.fromkeys(names)))}]"
 
 
 def resumed(word: str) -> bool | Path:

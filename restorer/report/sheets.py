@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -44,8 +45,8 @@ def grid(rows: Sequence[Sequence[Tensor]], *, labels: bool = True, words: Sequen
     for i, row in enumerate(rows):
         height = max(v.shape[-2] for v in row)
         line, left = torch.ones(1, 3, height + GAP, width), 0
-        for v, word in zip(row, words, strict=False):
-            drawn = _labelled(v, word) if labels and i == 0 else v
+        for v, word in zip_longest(row, words[: len(row)]):
+            drawn = _labelled(v, word) if labels and word and i == 0 else v
             line[..., : v.shape[-2], left : left + v.shape[-1]] = drawn
             left += v.shape[-1] + GAP
         lines.append(line)

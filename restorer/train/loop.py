@@ -6,11 +6,12 @@ did not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from restorer.card import write_readme
 from restorer.entry import Entry
@@ -20,11 +21,12 @@ from restorer.train.checkpoint import BEST, MODEL, Checkpoint, log_row, save_che
 from restorer.train.choose import choose
 from restorer.train.config import Config
 from restorer.train.data import crops_of, crops_remarks, feed, validation_set
+from restorer.train.feedback import check_trackers, write_curves
 from restorer.train.learner import Learner, learner
 from restorer.train.optimise import finite, learning_rate
 from restorer.train.progress import Clock, Progress
 from restorer.train.recipes import RECIPE, as_toml
-from restorer.train.score import expected, score, write_sheet
+from restorer.train.score import drawn, expected, score, write_sheet
 from restorer.train.team import gather
 
 
@@ -38,6 +40,7 @@ def train(
     process calls this, and the first of them writes. Raises ``UsageError`` for a recipe, ``InputError`` for data that
     cannot work.
     """
+    check_trackers(config)
     start = start_of(config, run, resume)
     team = gather(device)
     clock = Clock(config.train.max_hours, team)
@@ -72,26 +75,37 @@ def _course(
         if step % course.ema_every == 0:
             pupil.ema.update_parameters(pupil.net)
         last, late = step == course.steps, clock.over()
-        psnr = None
-        if validation and (last or step % course.val_every == 0):
-            psnr, shown = score(pupil.teacher, validation, pupil.entry, config, team)
-            if team.index == 0:
-                write_sheet(run, step, shown)
+        psnr = _look(pupil, validation, run, step) if last or step % course.val_every == 0 else None
         improved = psnr is not None and (best is None or psnr > best)
         best = psnr if improved else best
         warnings = (*remarks, *(sentence for batch in batches for sentence in batch.skipped))
         remarks = ()
         told = (step, course.steps, loss, learning_rate(course, step), psnr, clock.lap())
-        progress = Progress(*told, chosen=chosen, warnings=warnings, stopped=late and not last)
+        progress = Progress(*told, chosen=chosen, warnings=warnings, stopped=late and not last, best=best)
         if team.index == 0:
             log_row(run, progress.row(auto=chosen is not None))
         if last or late or improved or step % course.save_every == 0:
             entry = _measured(pupil, len(validation), psnr)
             _keep(pupil, run, entry, Checkpoint(step, items, *pupil.states(), best, chosen=chosen), improved)
+        if (last or late) and team.index == 0:
+            write_curves(run)
         yield progress
         if late:
             return
         clock.go()
+
+
+def _look(pupil: Learner, validation: Sequence[tuple[Tensor, Tensor]], run: Path, step: int) -> float | None:
+    """Write a sheet of what the averaged weights make; their PSNR, of models that restore."""
+    words = pupil.entry, pupil.config, pupil.team
+    if pupil.config.unconditional and pupil.team.index == 0:
+        write_sheet(run, step, [drawn(pupil.teacher, *words)], words=())
+    if not validation:
+        return None
+    psnr, shown = score(pupil.teacher, validation, *words)
+    if pupil.team.index == 0:
+        write_sheet(run, step, shown)
+    return psnr
 
 
 def _measured(pupil: Learner, pictures: int, psnr: float | None) -> Entry:

@@ -9,7 +9,7 @@ import torch
 
 from restorer.train.team import Team
 
-TOLD = ("warnings", "stopped")
+TOLD = ("warnings", "stopped", "best")
 """What is told and stands in no log."""
 
 
@@ -19,7 +19,8 @@ class Progress:
 
     Of a recipe that leaves the output open: ``share`` as long as it is not chosen, and on the step that chose it;
     ``chosen`` from then on. Steps are counted anew then. ``warnings``: sentences on what should be known, such as
-    pictures that were skipped. ``stopped``: the run's hours are over, and this is its last step for now.
+    pictures that were skipped. ``stopped``: the run's hours are over, and this is its last step for now. ``best``: the
+    highest PSNR of the run so far, before a rest too.
     """
 
     step: int
@@ -32,6 +33,7 @@ class Progress:
     chosen: str | None = None
     warnings: tuple[str, ...] = ()
     stopped: bool = False
+    best: float | None = None
 
     def row(self, *, auto: bool) -> dict[str, object]:
         """As a line of the log; only recipes that leave the output open say what became of it."""

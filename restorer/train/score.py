@@ -14,7 +14,7 @@ from restorer.entry import Entry, Expect
 from restorer.images import write
 from restorer.images.picture import Picture
 from restorer.metrics import psnr
-from restorer.report.sheets import grid, small
+from restorer.report.sheets import WORDS, grid, small
 from restorer.sampling import pad, sample
 from restorer.settings import Settings
 from restorer.train.config import Config
@@ -58,11 +58,28 @@ def score(
     return Score(float(team.mean(share)) * team.count / len(validation), shown)
 
 
-def write_sheet(run: Path, step: int, shown: Sequence[Sequence[Tensor]]) -> None:
+def drawn(teacher: Denoiser, entry: Entry, config: Config, team: Team) -> list[Tensor]:
+    """New pictures of a model that draws, each (1, 3, patch, patch) in [0, 1], of the seeds 0 to 3."""
+    own, side = entry.sample, config.data.patch_size
+    lo, hi = teacher.bounds
+    nothing = torch.full((1, 3, side, side), -lo / (hi - lo))  # 0 in the net's range
+    pictures = []
+    for seed in range(SHOWN):
+        settings = Settings(own.steps, own.eta, seed=seed, times=own.times)
+        with autocast(config.train, team.device):
+            for state in sample(teacher, nothing, own, settings, team.device):
+                picture = state.x
+        pictures.append(((picture.float().cpu() - lo) / (hi - lo)).clamp(0, 1))
+    return pictures
+
+
+def write_sheet(run: Path, step: int, shown: Sequence[Sequence[Tensor]], words: Sequence[str] = WORDS) -> None:
     """Rows of degraded, restored, clean as ``samples/step-N.png`` in the run's folder."""
+    if not shown:
+        return
     folder = run / SAMPLES
     folder.mkdir(exist_ok=True)
-    write(Picture(grid([small(*row) for row in shown]).contiguous()), folder / f"step-{step:08}.png")
+    write(Picture(grid([small(*row) for row in shown], words=words).contiguous()), folder / f"step-{step:08}.png")
 
 
 def expected(config: Config, entry: Entry, pictures: int, value: float) -> Expect:

@@ -93,6 +93,11 @@ def launched() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
+def is_first() -> bool:
+    """Whether this process is the one that tells, and writes, of those that were started for a run."""
+    return int(os.environ.get("RANK") or 0) == 0
+
+
 def gather(device: torch.device) -> Team:
     """The team that this process is of; alone, it works on ``device``.
 

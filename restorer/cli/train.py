@@ -78,7 +78,7 @@ def train(
     from restorer.train.config import read_config
     from restorer.train.feedback import tracked
     from restorer.train.loop import train as run_training
-    from restorer.train.team import is_first, launched
+    from restorer.train.team import is_first, launched, leave
 
     like = find(init).entry if init and not config else None
     recipe = read_config(config, [*chosen, *given, *(set_ or [])], method or "rddm", like=like, layout=layout)
@@ -97,9 +97,11 @@ def train(
     steps = tracked(run_training(recipe, data, run, place, resume=t.resumed(resume)), recipe, run, place)
     if not is_first():
         deque(steps, maxlen=0)
+        leave()
         return
     out.note(f"Training {recipe.name} for {recipe.train.steps} steps; the run is kept in {run}.")
     done = out.training(steps, recipe.train.steps, run, pictures=recipe.train.pictures * launched())
+    leave()
     if push_to_hub and done:
         _publish(run, push_to_hub, out)
 

@@ -59,6 +59,7 @@ def choose(
         if team.index == 0:
             log_row(run, progress.row(auto=True))
         if late or step % course.save_every == 0:
+            descent.check(batches[0], step)
             states = net.state_dict(), {}, descent.optimiser.state_dict(), descent.scaler.state_dict()
             kept = objective.share.detach().cpu()
             if team.index == 0:

@@ -75,7 +75,10 @@ def _course(
         if step % course.ema_every == 0:
             pupil.ema.update_parameters(pupil.net)
         last, late = step == course.steps, clock.over()
-        psnr = _look(pupil, validation, run, step) if last or step % course.val_every == 0 else None
+        looks, saves = last or step % course.val_every == 0, last or late or step % course.save_every == 0
+        if looks or saves:
+            descent.check(batches[0], step)  # so that no weights are kept that broke in this very step
+        psnr = _look(pupil, validation, run, step) if looks else None
         improved = psnr is not None and (best is None or psnr > best)
         best = psnr if improved else best
         warnings = (*remarks, *(sentence for batch in batches for sentence in batch.skipped))
@@ -84,7 +87,7 @@ def _course(
         progress = Progress(*told, chosen=chosen, warnings=warnings, stopped=late and not last, best=best)
         if team.index == 0:
             log_row(run, progress.row(auto=chosen is not None))
-        if last or late or improved or step % course.save_every == 0:
+        if saves or improved:
             entry = _measured(pupil, len(validation), psnr)
             _keep(pupil, run, entry, Checkpoint(step, items, *pupil.states(), best, chosen=chosen), improved)
         if (last or late) and team.index == 0:

@@ -58,6 +58,11 @@ class Descent:
         self._move(learning_rate(self.course, step))
         return float(self.team.mean(total))
 
+    @torch.no_grad()
+    def check(self, batch: Batch, step: int) -> None:
+        """Raises ``UsageError`` where the weights, as they are after that step, say what is no number."""
+        finite(float(self.team.mean(self.loss(batch))), step)
+
     def loss(self, batch: Batch) -> Tensor:
         """What the objective says of a batch."""
         device, course, schedule = self.team.device, self.course, self.student.schedule

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from restorer.device import is_out_of_memory
 from restorer.diffusion.schedule import diffuse
-from restorer.errors import ImageError, RestorerError
+from restorer.errors import ImageError, RestorerError, UsageError
 from restorer.images import Picture, read, write
 from restorer.prepare import preparation
 from restorer.report.sheets import grid, small
@@ -38,7 +38,7 @@ from restorer.train.data import (
 from restorer.train.learner import Learner, learner
 from restorer.train.optimise import draw_noise, finite
 from restorer.train.score import score
-from restorer.train.team import Alone
+from restorer.train.team import Alone, launched
 
 SHEET = "pairs.png"
 SHOWN = 6
@@ -78,6 +78,8 @@ def preflight(config: Config, root: Path, run: Path, device: torch.device) -> Pr
     Raises ``UsageError`` for a recipe that cannot work, and ``InputError`` for folders that have no pictures.
     """
     check_words(config)
+    if launched() > 1:
+        raise UsageError("--dry-run looks at every picture once, and needs one process; run it without the launcher.")
     config = saying(config, "res") if config.predict.output == AUTO else config
     problems = [*unmatched(root, config.data)]
     pairs = list(dict.fromkeys(training_pairs(root, config.data, strict=False)))

@@ -98,6 +98,12 @@ def is_first() -> bool:
     return int(os.environ.get("RANK") or 0) == 0
 
 
+def leave() -> None:
+    """Part with the other processes, at a program's end."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def gather(device: torch.device) -> Team:
     """The team that this process is of; alone, it works on ``device``.
 

@@ -168,6 +168,12 @@ def test_a_run_leaves_a_model_that_restores(root):
         assert restored.shape == (3, 21, 17)
 
 
+def test_in_sixty_steps_the_loss_falls_to_less_than_half(root):
+    more = ('data.damage=[{recipe="rain", strength=[0.9, 0.9]}]', "train.lr=1e-2", "train.batch_size=4")
+    losses = [now.loss for now in run(recipe(root, *more, "train.steps=60", "data.validation_pictures=0"), root, "run")]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
 def test_training_learns(root):
     config = recipe(root, "train.steps=60", "train.lr=3e-3", "train.val_every=60", "data.validation_pictures=4")
     before = sum(math.log10(float((x0 - y).square().mean())) for x0, y in validation_set(root, config.data)) * -10 / 4

@@ -1,16 +1,20 @@
-"""A recipe and pictures that train in a second, and what a run left behind."""
+"""A recipe and pictures that train in a second, and what a run left behind; ``root`` and ``go`` are fixtures."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from restorer.train.checkpoint import LOG
 from restorer.train.config import Config, read_config
+from restorer.train.loop import train
+from restorer.train.progress import Progress
 
 RECIPE = """
 name = "toy"
@@ -38,6 +42,24 @@ val_every = 4
 save_every = 4
 workers = 0
 """
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Four smooth pictures in ``clean``, and the recipe beside them."""
+    smooth_pictures(tmp_path / "clean", 4)
+    (tmp_path / "train.toml").write_text(RECIPE)
+    return tmp_path
+
+
+@pytest.fixture
+def go(root: Path) -> Callable[..., list[Progress]]:
+    """Train the recipe, with overrides, in the folder of that name to its end."""
+
+    def run(name: str, *overrides: str, resume: bool | Path = True) -> list[Progress]:
+        return list(train(toy(root, *overrides), root, root / name, torch.device("cpu"), resume=resume))
+
+    return run
 
 
 def toy(root: Path, *overrides: str) -> Config:

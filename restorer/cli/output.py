@@ -173,10 +173,9 @@ class Output:
             self.note(f"Warning: {sentence}")
         needs = found.needs
         if needs:
-            self.note(
-                f"{needs.step_seconds:.3f} s a step, about {needs.hours:.2f} hours for the whole run with its "
-                f"validation, and {needs.bytes / 1e9:.1f} GB of memory."
-            )
+            memory = f", and {needs.bytes / 1e9:.1f} GB of memory" if needs.bytes else ""
+            hours = f"about {needs.hours:.2f} hours for the whole run with its validation"
+            self.note(f"{needs.step_seconds:.3f} s a step, {hours}{memory}.")
         if self.json:
             told = needs._asdict() if needs else {}
             line = {"v": 1, "ready": found.ready, "problems": found.problems, "remarks": found.remarks, **told}

@@ -61,10 +61,11 @@ def saying(config: Config, output: str) -> Config:
     return replace(config, predict=replace(config.predict, output=output))
 
 
-def fresh(config: Config, device: torch.device) -> tuple[nn.Module, Entry]:
+def fresh(config: Config, device: torch.device, *, resumed: bool = False) -> tuple[nn.Module, Entry]:
     """The recipe's net as its seed makes it, or as the model of ``init`` has it, and its card.
 
-    Raises ``UsageError``, and ``ModelError`` for a model that is not there.
+    ``resumed``: a checkpoint will be put into it, so that model is not looked for. Raises ``UsageError``, and
+    ``ModelError`` for a model that is not there.
     """
     torch.manual_seed(config.train.seed)
     net = build_net(config.net).to(device, memory_format=torch.channels_last)
@@ -74,7 +75,7 @@ def fresh(config: Config, device: torch.device) -> tuple[nn.Module, Entry]:
         raise UsageError("predict: input: a net that is shown a mask cannot be trained here; leave it out.")
     if config.data.patch_size % net.multiple:
         raise UsageError(f"data: patch_size {config.data.patch_size} is no multiple of {net.multiple}, the net's.")
-    if config.init:
+    if config.init and not resumed:
         take_over(net, config.init)
     return net, entry
 

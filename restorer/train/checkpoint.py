@@ -73,15 +73,17 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 0, best
 
 
 def _rotate(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
-    """The last checkpoint under its number too, and the ``keep`` before it. Those of later steps are of no use now."""
+    """The last checkpoint under its number too, and the ``keep`` before it. Later steps are of another course."""
     older = folder / OLDER
-    kept = sorted(older.glob("step-*.pt"))
+    now = older / f"step-{checkpoint.step:08}.pt"
+    there = sorted(older.glob("step-*.pt"))
+    before = [file for file in there if file < now]
+    kept = before[max(0, len(before) - keep) :]
     if keep:
         older.mkdir(exist_ok=True)
-        now = older / f"step-{checkpoint.step:08}.pt"
         _link(folder / STATE, now)
-        kept = [file for file in kept if file < now]
-    for file in kept[: max(0, len(kept) - keep)]:
+        kept.append(now)
+    for file in set(there) - set(kept):
         file.unlink()
 
 

@@ -33,7 +33,7 @@ def choose(
     """
     course = config.train
     objective = AutomaticObjective().to(team.device)
-    descent, net = _descent(config, team, objective)
+    descent, net = _descent(config, team, objective, start)
     crops = crops_of(root, config)
     remarks = crops_remarks(crops, course, team)
     before = put_back(start, descent.optimiser, descent.scaler, net)
@@ -76,14 +76,16 @@ def choose(
     )
 
 
-def _descent(config: Config, team: Team, objective: AutomaticObjective) -> tuple[Descent, torch.nn.Module]:
+def _descent(
+    config: Config, team: Team, objective: AutomaticObjective, start: Start
+) -> tuple[Descent, torch.nn.Module]:
     course = config.train
     if course.objective != "outputs":
         raise UsageError(
             f"train: objective {course.objective} is for a net whose output is named; name it in predict.output, or "
             "set train.objective=outputs."
         )
-    net, entry = fresh(saying(config, "res"), team.device)
+    net, entry = fresh(saying(config, "res"), team.device, resumed=start.found is not None)
     student = denoiser(team.joined(net), build_schedule(config.schedule), entry)
     if not (student.schedule.sigma[1:] > 0).all():
         raise UsageError("predict: output auto needs noise at every time, and this schedule has none at one; name it.")

@@ -83,10 +83,6 @@ class Crops(Dataset):
             return x0, crop(lq)
         return (x0, damaged(x0[None], self.damage, draw)[0]) if self.damage else (x0, x0)
 
-    def crop(self, index: int) -> tuple[Tensor, Tensor]:
-        """As ``[index]``."""
-        return self[index]
-
     def _readable(self, draw: random.Random) -> tuple[Tensor, Tensor | None]:
         for attempt in range(ATTEMPTS):
             pair = draw.choice(self.pairs)
@@ -168,9 +164,17 @@ def feed(crops: Crops, course: Optimise, begin: int, steps: int, team: Team) -> 
     start = -(-begin // size) + team.index
     shares = (range(block * size, (block + 1) * size) for block in range(start, start + count * team.count, team.count))
     told = DataLoader(Told(crops), batch_size=None, sampler=shares, num_workers=course.workers, collate_fn=_as_it_is)
-    loaded = iter(told)
+    loaded, named = iter(told), set()
     for _ in range(steps):
-        yield [_sound(next(loaded)) for _ in range(course.grad_accum)]
+        batches = [_sound(next(loaded)) for _ in range(course.grad_accum)]
+        # Each worker names a picture that it skips.
+        yield [batch._replace(skipped=_new(batch.skipped, named)) for batch in batches]
+
+
+def _new(sentences: tuple[str, ...], named: set[str]) -> tuple[str, ...]:
+    fresh = tuple(sentence for sentence in sentences if sentence not in named)
+    named.update(fresh)
+    return fresh
 
 
 def _as_it_is(batch: Batch | RestorerError) -> Batch | RestorerError:

@@ -37,13 +37,13 @@ class Learner:
         return tuple(part.state_dict() for part in parts)
 
 
-def learner(config: Config, team: Team) -> Learner:
-    """As the recipe's seed, or the model of its ``init``, makes it.
+def learner(config: Config, team: Team, *, resumed: bool = False) -> Learner:
+    """As the recipe's seed, or the model of its ``init``, makes it; ``resumed`` as for ``fresh``.
 
     Raises ``UsageError`` for a recipe that cannot work.
     """
     course = config.train
-    net, entry = fresh(config, team.device)
+    net, entry = fresh(config, team.device, resumed=resumed)
     ema = AveragedModel(net, multi_avg_fn=averaging(course.ema_decay))
     optimiser = build_optimiser(course, net.parameters())
     teacher = denoiser(ema.module, build_schedule(config.schedule), entry)

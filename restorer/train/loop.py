@@ -52,7 +52,8 @@ def train(
         if chosen is None:
             return
         config = saying(config, chosen)
-    yield from _course(learner(config, team), root, run, start, clock, chosen)
+    pupil = learner(config, team, resumed=start.found is not None)
+    yield from _course(pupil, root, run, start, clock, chosen)
 
 
 def _course(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from restorer.train.data import (
     validation_pairs,
     validation_set,
 )
+from restorer.train.feedback import check_trackers
 from restorer.train.learner import Learner, learner
 from restorer.train.optimise import draw_noise, finite
 from restorer.train.score import score
@@ -49,11 +49,11 @@ WORKERS = 8
 
 
 class Needs(NamedTuple):
-    """What the whole run takes: seconds of a step, hours with its validation, and the most bytes of memory."""
+    """Seconds of a step; hours of the whole run, with its validation; the most bytes of memory, where that is told."""
 
     step_seconds: float
     hours: float
-    bytes: int
+    bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def preflight(config: Config, root: Path, run: Path, device: torch.device) -> Pr
     Raises ``UsageError`` for a recipe that cannot work, and ``InputError`` for folders that have no pictures.
     """
     check_words(config)
+    check_trackers(config)
     if launched() > 1:
         raise UsageError("--dry-run looks at every picture once, and needs one process; run it without the launcher.")
     config = saying(config, "res") if config.predict.output == AUTO else config
@@ -185,9 +186,13 @@ def _measure(pupil: Learner, crops: Crops, root: Path) -> Needs:
     return Needs(step_seconds, (step_seconds * course.steps + scoring * rounds) / 3600, _most_bytes(device))
 
 
-def _most_bytes(device: torch.device) -> int:
+def _most_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":  # which does not tell
+        return None
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from restorer.diffusion.predict import OUTPUTS
 from restorer.errors import UsageError
 from restorer.load import build_net, build_schedule, check_names, denoiser
 from restorer.train.begin import check_words
-from restorer.train.config import read_config
+from restorer.train.config import BUILT_IN, read_config
 from restorer.train.optimise import build_optimiser
 from restorer.train.recipes import RECIPE, as_toml, preset, presets
 
@@ -53,6 +54,11 @@ def test_every_preset_parses_and_builds_its_net(name):
 def test_a_preset_states_the_papers_settings(name, lr, batch, steps):
     course = read_config(preset(name), (), layout=PAIRS).train
     assert (course.lr, course.pictures, course.steps) == (lr, batch, steps)
+
+
+def test_readme_names_every_preset():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert [name for name in presets() if name not in BUILT_IN and f"`{name}`" not in readme] == []
 
 
 def test_a_name_that_is_no_preset_is_told_the_nearest(root):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,12 @@ def test_the_last_few_checkpoints_are_kept_and_the_best(root, go):
     assert len(list((root / "few" / OLDER).iterdir())) == 2
 
 
+def test_checkpoints_of_a_course_that_was_left_do_not_stay(root, go):
+    go("run", "train.save_every=2", "train.keep=3")
+    go("run", "train.save_every=2", "train.keep=3", "train.steps=4", resume=False)
+    assert [file.name for file in sorted((root / "run" / OLDER).iterdir())] == ["step-00000002.pt", "step-00000004.pt"]
+
+
 def test_the_model_of_the_highest_psnr_is_kept_and_says_its_score(root, go, monkeypatch):
     scores = iter([20.0, 30.0, 25.0, 26.0])
     monkeypatch.setattr(loop, "score", lambda *words: Score(next(scores), []))
@@ -123,6 +130,15 @@ def test_training_goes_on_from_a_model(root, go):
     state = [load_checkpoint(root / "tuned" / STATE).net, load_checkpoint(root / "first" / STATE).ema]
     assert all(torch.equal(state[0][k], state[1][f"module.{k}"].half().float()) for k in state[0])
     assert len(first) and len(second)
+
+
+def test_a_run_goes_on_without_the_model_that_it_began_from(root, go):
+    go("first", "train.steps=1")
+    (root / "first" / MODEL).rename(root / "model")
+    begun = f"init={str(root / 'model')!r}"
+    go("tuned", begun, "train.steps=4")
+    shutil.rmtree(root / "model")
+    assert len(go("tuned", begun)) == 4
 
 
 def test_a_model_that_does_not_fit_or_is_not_there_is_a_sentence(root, go):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -19,20 +20,24 @@ LAUNCH += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend",
 
 
 def launch(root, name, *words):
-    """Train on the CPU in two processes; what they wrote on both streams."""
+    """Train on the CPU in two processes; the launcher's, and what they wrote on both streams."""
     told = ["-m", "restorer", "train", str(root), "-c", str(root / "train.toml"), "-o", str(root / name), "-d", "cpu"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        environment.pop(name, None)
-    return subprocess.run([*LAUNCH, *told, *words], env=environment, capture_output=True, text=True, timeout=120)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*LAUNCH, *told, *words], env=environment, start_new_session=True, **streams) as process:
+        try:
+            return process, *process.communicate(timeout=120)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # the launcher's own processes too
 
 
 def test_two_processes_equal_one_with_the_batches_of_both(root, go):
     more = ("train.mixed_precision=no", "data.validation_pictures=3", "train.log=['csv']")
     words = [word for override in more for word in ("--set", override)]
-    done = launch(root, "two", "--batch-size", "1", *words)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{root / 'two' / MODEL}\n" and done.stderr.count("Done, best psnr") == 1
+    process, out, err = launch(root, "two", "--batch-size", "1", *words)
+    assert process.returncode == 0, err
+    assert out == f"{root / 'two' / MODEL}\n" and err.count("Done, best psnr") == 1
     go("one", *more)
     for one, two in zip(log_of(root / "one"), log_of(root / "two"), strict=True):
         assert one["step"] == two["step"] and one["lr"] == two["lr"]

@@ -20,7 +20,7 @@ from restorer.train.checkpoint import LOG, MODEL, STATE, load_checkpoint
 from restorer.train.config import Config, Data, Optimise, read_config
 from restorer.train.data import Crops, training_pairs, validation_set
 from restorer.train.loop import train
-from restorer.train.optimise import draw_times, learning_rate
+from restorer.train.optimise import OPTIMISERS, build_optimiser, draw_times, learning_rate
 
 CPU = torch.device("cpu")
 
@@ -46,6 +46,12 @@ def test_every_recipe_that_ships_parses_and_names_what_exists():
         ("train.stpes=3", "did you mean 'steps'"),
         ("train.steps=often", "not a whole number"),
         ("train.steps=0", "at least 1"),
+        ("train.keep=-1", "keep must be at least 0"),
+        ("train.lr_schedule=stairs", "cosine or step or constant"),
+        ("train.lr_schedule=step", "needs lr_steps"),
+        ("train.betas=[0.9, 1.0]", "from 0 to below 1"),
+        ("data.corrupt=hide", "stop or skip"),
+        ("prepare=equalize", "learned from pairs"),
         ("train.mixed_precision=fp8", "no or bf16 or fp16"),
         ("data.lq=lq", "either clean folders"),
         ("data.damage=[]", "need a damage"),
@@ -113,7 +119,7 @@ def test_excluded_pictures_are_left_out_and_must_exist(root):
 def test_a_picture_smaller_than_the_patch_is_named(root):
     config = recipe(root, "data.patch_size=64")
     with pytest.raises(InputError, match=r"50x40 is smaller than the patch of 64"):
-        Crops(training_pairs(root, config.data), config.data.damage, 64, seed=0).crop(0)
+        Crops(training_pairs(root, config.data), config.data.damage, 64, seed=0)[0]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -228,6 +234,34 @@ def test_the_learning_rate_warms_up_and_falls_to_its_end():
     course = Optimise(steps=100, lr=1.0, warmup=10, final_lr=0.01)
     rates = [learning_rate(course, step) for step in range(1, 101)]
     assert rates[0] < 0.11 and max(rates) == rates[9] and rates[-1] == pytest.approx(0.01)
+
+
+def test_the_learning_rate_may_go_down_stairs_or_stay():
+    stairs = Optimise(steps=8, lr=1.0, warmup=0, lr_schedule="step", lr_steps=(2, 5), lr_factor=0.5)
+    assert [learning_rate(stairs, step) for step in range(1, 9)] == [1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+    flat = Optimise(steps=8, lr=0.5, warmup=2, lr_schedule="constant")
+    assert [learning_rate(flat, step) for step in range(1, 9)] == [0.25, *[0.5] * 7]
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_every_optimiser_goes_down(optimiser):
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    course = Optimise(optimiser=optimiser, lr=0.05, weight_decay=0.0)
+    descent = build_optimiser(course, [weight])
+    for _ in range(30):
+        descent.zero_grad()
+        weight.square().sum().backward()
+        descent.step()
+    assert weight.square().sum() < 2.5
+
+
+def test_lion_moves_every_weight_by_the_learning_rate():
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    descent = build_optimiser(Optimise(optimiser="lion", lr=0.1, betas=(0.9, 0.99), weight_decay=0.5), [weight])
+    weight.grad = torch.tensor([3.0, -1e-3])
+    descent.step()
+    torch.testing.assert_close(weight.detach(), torch.tensor([0.95 - 0.1, -1.9 + 0.1]))
+    torch.testing.assert_close(descent.state[weight]["mean"], torch.tensor([0.03, -1e-5]))
 
 
 # ---------------------------------------------------------------------------------------------------- new pictures

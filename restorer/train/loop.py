@@ -68,7 +68,8 @@ def _course(
     make(run)
     if team.index == 0:
         trim_log(run, step)
-        write_bytes(run / RECIPE, as_toml(asdict(config)).encode())
+        asked = saying(config, AUTO) if chosen else config
+        write_bytes(run / RECIPE, as_toml(asdict(asked)).encode())
 
     for batches in feed(crops, course, items, course.steps - step, team):
         step, items = step + 1, items + course.pictures * team.count

@@ -49,7 +49,7 @@ def score(
             for state in sample(teacher, padded, own, settings, team.device):
                 restored = state.x[..., :height, :width]
         restored = ((restored.float().cpu() - lo) / (hi - lo)).clamp(0, 1)
-        total += psnr(restored, x0)
+        total += psnr(restored.mul(255).round() / 255, x0)  # as it would be written, which is what a card tells
         if len(shown) < SHOWN:
             shown.append((y.clamp(0, 1), restored, x0))
     # In float64, so that it is the sum of one process to the last digit that is shown.

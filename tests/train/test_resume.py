@@ -22,6 +22,13 @@ from restorer.train.loop import train
 from restorer.train.score import Score
 
 CPU = torch.device("cpu")
+WAYS = [
+    (),
+    ("train.grad_accum=2", "train.optimiser=radam"),
+    ("train.optimiser=lion", "train.ema_every=3", "data.rotate=true"),
+    ("train.mixed_precision=fp16", "train.workers=1"),
+    ("train.mixed_precision=bf16", "train.optimiser=adam", "train.lr_schedule=step", "train.lr_steps=[3, 5]"),
+]
 
 
 def equal(first: Path, second: Path) -> bool:
@@ -29,7 +36,7 @@ def equal(first: Path, second: Path) -> bool:
     return same(vars(load_checkpoint(first)), vars(load_checkpoint(second)))
 
 
-@pytest.mark.parametrize("more", [(), ("train.grad_accum=2", "train.optimiser=radam"), ("train.optimiser=lion",)])
+@pytest.mark.parametrize("more", WAYS)
 def test_a_run_that_is_left_goes_on_to_the_same_bits(root, go, more):
     go("whole", *more)
     parts = train(toy(root, *more), root, root / "parts", CPU)

@@ -7,7 +7,7 @@ The folder stays as it is; what is made for the Hub is made in memory. huggingfa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -78,6 +78,20 @@ def offer(folder: Path, repo: str) -> Offer:
     _check_told(folder, entry, problem)
     files = [*(_upload(name, root / name) for name in names), _upload(README, text)]
     return Offer(repo, _with_sums(files), tuple(name for name in there if name not in names))
+
+
+def foresee(repo: str, told: Mapping[str, str], measured: bool) -> None:
+    """Whether a model that is still to be made could go up, by what is ``told`` of it under the names of its recipe.
+
+    Raises ``UsageError``: better before a long training than after it.
+    """
+    _check_repo(repo)
+    missing = [key for key, value in told.items() if value.strip().lower() in ("", UNKNOWN)]
+    if missing:
+        keys = " ".join(f"--set {key}=..." for key in missing)
+        raise UsageError(f"{repo}: a model is published with its licence, source and data; add {keys}.")
+    if not measured:
+        raise UsageError(f"{repo}: a model is published with a measured score; give validation pictures, DATA/val.")
 
 
 def publish(

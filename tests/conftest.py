@@ -12,6 +12,7 @@ import torch
 from hub_stub import Stub
 from PIL import Image
 from toy import toy_model
+from toy_training import go, root  # noqa: F401  fixtures
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from restorer.cli.course import Course
     from restorer.cli.report import Report
     from restorer.plan import Job
     from restorer.record import Record
-    from restorer.train.loop import Progress
+    from restorer.train.preflight import Preflight
+    from restorer.train.progress import Progress
 
 
 def error(sentence: str) -> None:
@@ -181,43 +183,79 @@ class Output:
         with self._bar(total) as show:
             yield tell
 
-    def training(self, course: Iterable[Progress], steps: int, run: Path) -> None:
-        """Show a training run to its end, then tell where its model is."""
+    def preflight(self, found: Preflight) -> int:
+        """Tell what a dry run of training found; the exit code."""
+        self.note(f"{found.pictures} pictures to train on{f'; the first crops: {found.sheet}' if found.sheet else ''}")
+        for sentence in found.remarks:
+            self.note(f"Warning: {sentence}")
+        needs = found.needs
+        if needs:
+            memory = f", and {needs.bytes / 1e9:.1f} GB of memory" if needs.bytes else ""
+            hours = f"about {needs.hours:.2f} hours for the whole run with its validation"
+            self.note(f"{needs.step_seconds:.3f} s a step, {hours}{memory}.")
+        if self.json:
+            told = needs._asdict() if needs else {}
+            line = {"v": 1, "ready": found.ready, "problems": found.problems, "remarks": found.remarks, **told}
+            json_line(line | {"pictures": found.pictures, "sheet": found.sheet and str(found.sheet)})
+        else:
+            for sentence in found.problems or ("ready",):
+                result(sentence)
+        return 0 if found.ready else 1
+
+    def training(self, course: Iterable[Progress], steps: int, run: Path, *, pictures: int = 1) -> bool:
+        """Show a training run, then tell where its model is; a step sees so many ``pictures``. False: its hours end."""
+        from restorer.cli.course import Course
         from restorer.train.checkpoint import MODEL
 
-        best: Progress | None = None
-        score = ""
-        with self._bar(steps) as show:
+        told = Course(steps, pictures)
+        with self._table(told) as show:
             for now in course:
-                if now.psnr is not None:
-                    best = max(best or now, now, key=lambda progress: progress.psnr)
-                    score = f"  psnr {now.psnr:.2f} dB"
-                share = "" if now.share is None else f"  share {now.share:.4f}"
-                show(now.step, f"loss {now.loss:.4f}{share}{score}", f"step {now.step}/{steps}")
-                if now.share is not None and now.chosen:
-                    self._training_step(now)
+                told.take(now)
+                for sentence in now.warnings:
+                    self.note(f"Warning: {sentence}")
+                show()
+                settled = now.share is not None and now.chosen
+                if settled or now.psnr is not None or now.step % max(1, steps // 20) == 0:
+                    if self.json:
+                        json_line({"v": 1, **now.row(auto=now.share is not None or now.chosen is not None)})
+                    self.note(told.line())
+                if settled:
                     self.note(
                         f"Chosen after {now.step} steps: the net says {now.chosen} (share of the residual "
                         f"{now.share:.4f}). A fresh net is trained for that."
                     )
-                    continue
-                if now.psnr is not None or now.step % max(1, steps // 20) == 0:
-                    self._training_step(now)
-        score = f", best psnr {best.psnr:.2f} dB at step {best.step}" if best else ""
-        self.note(f"Done{score}.")
+        if told.now and told.now.stopped:
+            done = f"step {told.now.step} of {steps}{told.ending()}"
+            self.note(f"The hours are over after {done}. Run this again to go on.")
+        else:
+            self.note(f"Done{told.ending()}.")
         if self.json:
-            json_line({"v": 1, "summary": {"output": str(run / MODEL), "psnr": best and round(best.psnr, 3)}})
+            psnr = told.best_psnr
+            json_line({"v": 1, "summary": {"output": str(run / MODEL), "psnr": psnr and round(psnr, 3)}})
         elif self.paths:
             result(str(run / MODEL))
         else:
             self.note(f"The model: {run / MODEL}")
+        return not (told.now and told.now.stopped)
 
-    def _training_step(self, now: Progress) -> None:
-        if self.json:
-            json_line({"v": 1, **now.row(auto=now.share is not None or now.chosen is not None)})
-        share = "" if now.share is None else f", share {now.share:.4f}"
-        score = "" if now.psnr is None else f", psnr {now.psnr:.2f} dB"
-        self.note(f"step {now.step}/{now.steps}: loss {now.loss:.4f}{share}{score}")
+    @contextmanager
+    def _table(self, course: Course) -> Iterator[Callable[[], None]]:
+        """A function that shows a training run as a table where somebody sees it, and else does nothing."""
+        if self.quiet or not sys.stderr.isatty() or (self.json and sys.stdout.isatty()):
+            yield lambda: None
+            return
+        from rich.console import Console
+        from rich.live import Live
+        from rich.table import Table
+
+        def drawn() -> Table:
+            table = Table.grid("name", "value", padding=(0, 2))
+            for row in course.rows():
+                table.add_row(*row)
+            return table
+
+        with Live(console=Console(stderr=True), get_renderable=drawn, transient=True, redirect_stdout=False):
+            yield lambda: None
 
     @contextmanager
     def downloads(self) -> Iterator[None]:

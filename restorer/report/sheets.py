@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -37,15 +38,15 @@ def small(*pictures: Tensor | None) -> list[Tensor]:
     return [_at(v, size) for v in pictures if v is not None]
 
 
-def grid(rows: Sequence[Sequence[Tensor]], *, labels: bool = True) -> Tensor:
-    """Rows of small pictures as one sheet, white between them; the rows may differ in size."""
+def grid(rows: Sequence[Sequence[Tensor]], *, labels: bool = True, words: Sequence[str] = WORDS) -> Tensor:
+    """Rows of small pictures as one sheet, white between them; the rows may differ in size. ``words``: of columns."""
     width = max(sum(v.shape[-1] + GAP for v in row) for row in rows) - GAP
     lines = []
     for i, row in enumerate(rows):
         height = max(v.shape[-2] for v in row)
         line, left = torch.ones(1, 3, height + GAP, width), 0
-        for v, word in zip(row, WORDS, strict=False):
-            drawn = _labelled(v, word) if labels and i == 0 else v
+        for v, word in zip_longest(row, words[: len(row)]):
+            drawn = _labelled(v, word) if labels and word and i == 0 else v
             line[..., : v.shape[-2], left : left + v.shape[-1]] = drawn
             left += v.shape[-1] + GAP
         lines.append(line)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,35 +22,88 @@ from restorer.images.atomic import write_bytes
 from restorer.load import CARD
 
 STATE, LOG, MODEL = "last.pt", "log.csv", "model"
+BEST, BEST_STATE, OLDER = "best", "best.pt", "checkpoints"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """All that a run needs to go on as if it had never stopped.
 
+    ``items``: how many the team has seen, which is where the data go on. ``best``: the highest PSNR so far, in dB.
+    Learning rate and randomness are functions of step and item, so nothing of them is kept.
     Of a run that finds out what the net says: ``share`` while it does (see ``AutomaticObjective``), then ``chosen``.
     """
 
     step: int
+    items: int
     net: dict[str, Tensor]
     ema: dict[str, Tensor]
     optimiser: dict[str, Any]
+    scaler: dict[str, Any]
+    best: float | None = None
     share: Tensor | None = None
     chosen: str | None = None
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write it so that a crash leaves the old one whole."""
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 0, best: bool = False) -> None:
+    """Write it so that a crash leaves the old one whole; ``keep`` older ones stay, and the ``best``.
+
+    Raises ``UsageError`` where it cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".{STATE}"
-    torch.save(vars(checkpoint), unfinished)
-    unfinished.replace(folder / STATE)
+    unfinished, file = folder / f".{STATE}", folder / STATE
+    try:
+        with unfinished.open("wb") as opened:
+            torch.save(vars(checkpoint), opened)
+            opened.flush()
+            os.fsync(opened.fileno())
+        unfinished.replace(file)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+        with suppress(OSError):
+            unfinished.unlink()
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = getattr(cause, "strerror", None) or str(error).splitlines()[0]
+        raise UsageError(
+            f"{file}: the checkpoint of step {checkpoint.step} cannot be written ({reason}). The one before it is "
+            "whole: make room, and run this again to go on from there."
+        ) from error
+    if best:
+        _link(file, folder / BEST_STATE)
+    _rotate(folder, checkpoint, keep)
+
+
+def _rotate(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
+    """The last checkpoint under its number too, and the ``keep`` before it. Later steps are of another course."""
+    older = folder / OLDER
+    now = older / f"step-{checkpoint.step:08}.pt"
+    there = sorted(older.glob("step-*.pt"))
+    before = [file for file in there if file < now]
+    kept = before[max(0, len(before) - keep) :]
+    if keep:
+        older.mkdir(exist_ok=True)
+        _link(folder / STATE, now)
+        kept.append(now)
+    for file in set(there) - set(kept):
+        file.unlink()
+
+
+def _link(file: Path, name: Path) -> None:
+    """The file under another name too: the same bytes where the disk can do that, else a copy."""
+    unfinished = name.with_name(f".{name.name}")
+    unfinished.unlink(missing_ok=True)
+    try:
+        os.link(file, unfinished)
+    except OSError:
+        shutil.copyfile(file, unfinished)
+    unfinished.replace(name)
 
 
 def load_checkpoint(file: Path) -> Checkpoint:
     """Raises ``UsageError`` when the file is not a checkpoint of restorer."""
     try:
         return Checkpoint(**torch.load(file, map_location="cpu", weights_only=True))
+    except FileNotFoundError as error:
+        raise UsageError(f"{file}: no such checkpoint; give last.pt of a run, or the run's folder.") from error
     except Exception as error:  # torch.load raises whatever its parts raise
         raise UsageError(f"{file}: not a checkpoint to resume from: {error}") from error
 

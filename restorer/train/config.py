@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from restorer.degrade import Damage
-from restorer.entry import GENERATE, Duty, Entry, Predict, Sample, Size, parse
+from restorer.entry import GENERATE, Duty, Entry, Predict, Sample, Size, card, parse
 from restorer.errors import UsageError
+from restorer.prepare import preparation
+from restorer.train.recipes import preset, read_recipe
 
 
 @dataclass(frozen=True)
@@ -30,21 +32,40 @@ class Data:
     validation_crop: int = 256
     validation_sigma: float = 25.0  # noise added for models that begin at a noisy picture, in 8-bit levels
     patch_size: int = 128
+    flip: bool = True  # every other crop is mirrored
+    rotate: bool = False  # by a right angle or none, and so upside down too
+    corrupt: str = "stop"  # at a picture that cannot be read; or "skip" it, and say so
+    cache_mb: int = 2048  # for decoded pictures, shared out among the workers
 
     def __post_init__(self) -> None:
+        if self.corrupt not in ("stop", "skip"):
+            raise UsageError(f"data: corrupt must be stop or skip, not {self.corrupt!r}.")
+        for name, least in (("cache_mb", 0), ("patch_size", 1), ("validation_pictures", 0), ("validation_crop", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"data: {name} must be at least {least}, not {getattr(self, name)}.")
         if (self.lq is None) != (self.gt is None) or bool(self.clean) == bool(self.lq):
             raise UsageError("data: give either clean folders with a damage, or both lq and gt.")
 
 
 @dataclass(frozen=True)
 class Optimise:
-    """The optimiser and its course: AdamW, a linear warm-up, then a cosine down to ``final_lr`` of ``lr``."""
+    """The optimiser and its course: AdamW, a linear warm-up, then a cosine down to ``final_lr`` of ``lr``.
+
+    ``batch_size`` is of one device; a step sees ``grad_accum`` of them on each. ``lr_schedule`` "step" multiplies the
+    rate by ``lr_factor`` after each of ``lr_steps``. A ``clip`` or ``max_hours`` of 0 is none.
+    """
 
     steps: int = 80_000
     batch_size: int = 8
+    grad_accum: int = 1
+    optimiser: str = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
     lr: float = 1e-4
+    lr_schedule: str = "cosine"
     warmup: int = 200
     final_lr: float = 0.01
+    lr_steps: tuple[int, ...] = ()
+    lr_factor: float = 0.5
     weight_decay: float = 1e-4
     clip: float = 1.0
     loss: str = "l1"
@@ -52,18 +73,32 @@ class Optimise:
     # Times are drawn with a density of t^(time_power - 1): 1 is uniform, more dwells on the noisy, hard end.
     time_power: float = 1.0
     ema_decay: float = 0.999
+    ema_every: int = 1
     mixed_precision: str = "no"
     seed: int = 0
     save_every: int = 1000
     val_every: int = 1000
+    keep: int = 2  # checkpoints besides the last and the best
+    max_hours: float = 0.0
+    log: tuple[str, ...] = ("csv",)
     workers: int = 1
 
     def __post_init__(self) -> None:
-        if self.mixed_precision not in ("no", "bf16"):
-            raise UsageError(f"train: mixed_precision must be no or bf16, not {self.mixed_precision!r}.")
-        for name in ("steps", "batch_size", "save_every", "val_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"train: {name} must be at least 1, not {getattr(self, name)}.")
+        for name, words in (("mixed_precision", PRECISIONS), ("lr_schedule", ("cosine", "step", "constant"))):
+            if getattr(self, name) not in words:
+                raise UsageError(f"train: {name} must be {' or '.join(words)}, not {getattr(self, name)!r}.")
+        for name, least in LEAST.items():
+            if not getattr(self, name) >= least:
+                raise UsageError(f"train: {name} must be at least {least}, not {getattr(self, name)}.")
+        if self.lr_schedule == "step" and not self.lr_steps:
+            raise UsageError("train: lr_schedule step needs lr_steps, as in [200000, 400000].")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UsageError(f"train: betas must be from 0 to below 1, not {list(self.betas)}.")
+
+    @property
+    def pictures(self) -> int:
+        """How many a device sees in a step."""
+        return self.batch_size * self.grad_accum
 
 
 @dataclass(frozen=True)
@@ -85,13 +120,19 @@ class Config:
     license: str = "unknown"
     source: str = "unknown"
     data_note: str = "unknown"
-    serves: tuple[Duty, ...] | None = None
+    prepare: str | None = None  # what is done to a degraded picture first, a word of prepare.py
+    init: str | None = None  # the model to go on from, what -m takes; None: a fresh net
+    serves: tuple[Duty, ...] | None = None  # the tasks of a net of several, as in the card
 
     def __post_init__(self) -> None:
         if len({damage.label is None for damage in self.data.damage} | {not self.net.get("classes")}) > 1:
             raise UsageError("data: either every damage has a label and the net has classes, or none has.")
         if self.unconditional and (self.data.damage or self.data.lq or self.data.validation):
             raise UsageError("data: a model that draws new pictures learns from clean ones alone; leave out the rest.")
+        if self.prepare is not None and (preparation(self.prepare).fills or not self.data.lq):
+            raise UsageError(
+                f"prepare: {self.prepare} is learned from pairs without a mask; give lq and gt, or leave it."
+            )
         if self.data.clean and not (self.data.damage or self.sample.begin == "picture" or self.unconditional):
             raise UsageError("data: clean pictures need a damage to learn from; add one, or --degrade rain.")
 
@@ -114,24 +155,40 @@ class Config:
             license=self.license,
             source=self.source,
             data=self.data_note,
+            prepare=self.prepare,
             serves=self.serves,
         )
 
 
-def read_config(file: Path | None, overrides: Sequence[str], method: str = "rddm") -> Config:
-    """The recipe in ``file`` (None: the built-in one of ``method``) with ``KEY=VALUE`` overrides, later ones winning.
+def read_config(
+    file: Path | None,
+    overrides: Sequence[str],
+    method: str = "rddm",
+    *,
+    like: Entry | None = None,
+    layout: Sequence[str] = (),
+) -> Config:
+    """The recipe in ``file``, or the preset of that name, with ``KEY=VALUE`` overrides, later ones winning.
 
-    Raises ``UsageError`` naming the file or key.
+    Without a file, the one that fits the model ``like``, or the built-in one of ``method``. ``layout``: overrides for a
+    recipe that names no pictures, before the others. Raises ``UsageError`` naming the file or key.
     """
-    try:
-        data = tomllib.loads(file.read_text(encoding="utf-8") if file else BUILT_IN[method])
-    except OSError as error:
-        raise UsageError(f"{file}: cannot read the recipe: {error.strerror}.") from error
-    except ValueError as error:
-        raise UsageError(f"{file}: not TOML: {error}.") from error
+    data = recipe_of(like) if file is None and like is not None else read_recipe(file or preset(method))
+    told = data.get("data", {})
+    if not (isinstance(told, dict) and told.keys() & {"clean", "lq", "gt"}):
+        overrides = [*layout, *overrides]
     for override in overrides:
         _set(data, override)
     return parse(Config, data, str(file or "recipe"))
+
+
+def recipe_of(entry: Entry) -> dict[str, Any]:
+    """The recipe that trains a model on: what its card says of net and method, and nothing of data."""
+    told = card(entry)
+    same = ("task", "method", "net", "schedule", "predict", "sample", "prepare")
+    objective = {"objective": "matching"} if entry.predict.output == "euler_eps" else {}
+    patch = {"patch_size": entry.size.trained} if entry.size.trained else {}
+    return {"name": "my-model", **{key: told[key] for key in same if key in told}, "train": objective, "data": patch}
 
 
 def _set(data: dict[str, Any], override: str) -> None:
@@ -153,28 +210,13 @@ def _toml_value(text: str) -> Any:
         return text  # a bare word is a text: --set train.loss=l2
 
 
-BUILT_IN: dict[str, str] = {
-    "rddm": """
-name = "my-model"
-task = "derain"
-method = "rddm"
-net = { arch = "plain_unet" }
-schedule = { kind = "rddm", sum_scale = 0.01 }
-predict = { output = "res" }
-sample = { sampler = "rddm", steps = 5 }
-[data]
-""",
-    # The official schedule and objective; read as what it is, so that any sampler may follow.
-    "irsde": """
-name = "my-model"
-task = "derain"
-method = "irsde"
-net = { arch = "plain_unet" }
-schedule = { kind = "irsde", T = 100, theta = "cosine", max_sigma = 10.0, eps = 0.005 }
-predict = { output = "euler_eps", input = ["x-y", "y"], time = "t", range = [0.0, 1.0], clip = "none" }
-sample = { sampler = "ode-2", steps = 10, start = 0.0392156862745098 }
-train = { objective = "matching" }
-[data]
-""",
+BUILT_IN = ("rddm", "irsde")
+"""Methods that have a recipe without a file; it is the preset of that name."""
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+LEAST = {
+    **dict.fromkeys(("steps", "batch_size", "grad_accum", "save_every", "val_every", "ema_every"), 1),
+    **dict.fromkeys(("keep", "max_hours", "clip", "workers", "warmup", "lr"), 0),
 }
-"""Method -> the recipe without a file."""
+"""Key of ``Optimise`` -> the least it may be."""

@@ -12,7 +12,7 @@ from restorer.cli.output import Output
 from restorer.cli.report import Report
 from restorer.cli.work import check_stream
 from restorer.errors import UsageError
-from restorer.train.loop import Progress
+from restorer.train.progress import Progress
 
 RECORDS = {
     "done": Record("a.png", "b.png", "done", size=(3, 2), seconds=1.25),

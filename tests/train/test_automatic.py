@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_train import RECIPE
+from toy_training import RECIPE
 
 from restorer.errors import UsageError
 from restorer.load import find
 from restorer.train.checkpoint import LOG, MODEL, STATE, load_checkpoint
 from restorer.train.config import read_config
 from restorer.train.loop import train
+from restorer.train.recipes import RECIPE as RECIPE_FILE
 
 CPU = torch.device("cpu")
 QUICK = (
@@ -88,6 +89,13 @@ def test_a_run_that_stops_in_either_phase_goes_on_as_if_it_had_not(root, after):
     first, second = (load_checkpoint(root / name / STATE) for name in ("whole", "parts"))
     assert all(torch.equal(first.ema[key], second.ema[key]) for key in first.ema)
     assert first.chosen == second.chosen and first.step == 8
+
+
+def test_the_recipe_that_is_kept_leaves_it_open_too(root):
+    config = recipe(root)
+    run(config, root, "run")
+    kept = read_config(root / "run" / RECIPE_FILE, ())
+    assert kept == config and run(kept, root, "run") == []
 
 
 def test_a_share_that_does_not_settle_is_told(root):

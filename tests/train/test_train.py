@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from toy_training import toy as recipe
 
 from restorer.card import README, readme
 from restorer.errors import ImageError, InputError, UsageError
@@ -18,51 +19,10 @@ from restorer.restore import Restorer
 from restorer.train.checkpoint import LOG, MODEL, STATE, load_checkpoint
 from restorer.train.config import Config, Data, Optimise, read_config
 from restorer.train.data import Crops, training_pairs, validation_set
-from restorer.train.loop import _lr, _times, train
+from restorer.train.loop import train
+from restorer.train.optimise import OPTIMISERS, build_optimiser, draw_times, learning_rate
 
 CPU = torch.device("cpu")
-RECIPE = """
-name = "toy"
-task = "derain"
-method = "rddm"
-net = { arch = "plain_unet", widths = [8, 8], depths = [1, 1] }
-schedule = { kind = "rddm", sum_scale = 0.25 }
-predict = { output = "res" }
-sample = { sampler = "rddm", steps = 2 }
-[data]
-clean = ["clean"]
-validation = "clean"
-validation_pictures = 2
-validation_crop = 32
-patch_size = 16
-[[data.damage]]
-recipe = "rain"
-strength = [0.5, 0.9]
-[train]
-steps = 8
-batch_size = 2
-lr = 1e-3
-warmup = 2
-val_every = 4
-save_every = 4
-workers = 0
-"""
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Four smooth pictures in ``clean``, and the recipe beside them."""
-    (tmp_path / "clean").mkdir()
-    rows, columns = np.mgrid[0:40, 0:50] / 50
-    for i in range(4):
-        picture = np.stack([rows, columns, 0.3 + 0.2 * np.sin((i + 2) * rows)], axis=-1) * 0.6
-        Image.fromarray((picture * 255).astype("uint8")).save(tmp_path / "clean" / f"{i}.png")
-    (tmp_path / "train.toml").write_text(RECIPE)
-    return tmp_path
-
-
-def recipe(root: Path, *overrides: str) -> Config:
-    return read_config(root / "train.toml", overrides)
 
 
 def run(config: Config, root: Path, name: str, *, resume: bool = True) -> list:
@@ -86,7 +46,13 @@ def test_every_recipe_that_ships_parses_and_names_what_exists():
         ("train.stpes=3", "did you mean 'steps'"),
         ("train.steps=often", "not a whole number"),
         ("train.steps=0", "at least 1"),
-        ("train.mixed_precision=fp8", "no or bf16"),
+        ("train.keep=-1", "keep must be at least 0"),
+        ("train.lr_schedule=stairs", "cosine or step or constant"),
+        ("train.lr_schedule=step", "needs lr_steps"),
+        ("train.betas=[0.9, 1.0]", "from 0 to below 1"),
+        ("data.corrupt=hide", "stop or skip"),
+        ("prepare=equalize", "learned from pairs"),
+        ("train.mixed_precision=fp8", "no or bf16 or fp16"),
         ("data.lq=lq", "either clean folders"),
         ("data.damage=[]", "need a damage"),
         ("nothing", "expected KEY=VALUE"),
@@ -153,7 +119,7 @@ def test_excluded_pictures_are_left_out_and_must_exist(root):
 def test_a_picture_smaller_than_the_patch_is_named(root):
     config = recipe(root, "data.patch_size=64")
     with pytest.raises(InputError, match=r"50x40 is smaller than the patch of 64"):
-        Crops(training_pairs(root, config.data), config.data.damage, 64, seed=0).crop(0)
+        Crops(training_pairs(root, config.data), config.data.damage, 64, seed=0)[0]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -208,6 +174,12 @@ def test_a_run_leaves_a_model_that_restores(root):
         assert restored.shape == (3, 21, 17)
 
 
+def test_in_sixty_steps_the_loss_falls_to_less_than_half(root):
+    more = ('data.damage=[{recipe="rain", strength=[0.9, 0.9]}]', "train.lr=1e-2", "train.batch_size=4")
+    losses = [now.loss for now in run(recipe(root, *more, "train.steps=60", "data.validation_pictures=0"), root, "run")]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
 def test_training_learns(root):
     config = recipe(root, "train.steps=60", "train.lr=3e-3", "train.val_every=60", "data.validation_pictures=4")
     before = sum(math.log10(float((x0 - y).square().mean())) for x0, y in validation_set(root, config.data)) * -10 / 4
@@ -251,7 +223,7 @@ def test_a_loss_that_is_no_number_stops_the_run(root):
 
 
 def test_times_cover_the_schedule_and_dwell_on_its_noisy_end():
-    t = _times(20_000, 10, 2.0, torch.Generator().manual_seed(0))
+    t = draw_times(20_000, 10, 2.0, torch.Generator().manual_seed(0))
     share = torch.bincount(t, minlength=11) / len(t)
     assert share[0] == 0
     # density t^(2-1) on the unit interval, cut into ten
@@ -260,8 +232,36 @@ def test_times_cover_the_schedule_and_dwell_on_its_noisy_end():
 
 def test_the_learning_rate_warms_up_and_falls_to_its_end():
     course = Optimise(steps=100, lr=1.0, warmup=10, final_lr=0.01)
-    rates = [_lr(course, step) for step in range(1, 101)]
+    rates = [learning_rate(course, step) for step in range(1, 101)]
     assert rates[0] < 0.11 and max(rates) == rates[9] and rates[-1] == pytest.approx(0.01)
+
+
+def test_the_learning_rate_may_go_down_stairs_or_stay():
+    stairs = Optimise(steps=8, lr=1.0, warmup=0, lr_schedule="step", lr_steps=(2, 5), lr_factor=0.5)
+    assert [learning_rate(stairs, step) for step in range(1, 9)] == [1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+    flat = Optimise(steps=8, lr=0.5, warmup=2, lr_schedule="constant")
+    assert [learning_rate(flat, step) for step in range(1, 9)] == [0.25, *[0.5] * 7]
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_every_optimiser_goes_down(optimiser):
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    course = Optimise(optimiser=optimiser, lr=0.05, weight_decay=0.0)
+    descent = build_optimiser(course, [weight])
+    for _ in range(30):
+        descent.zero_grad()
+        weight.square().sum().backward()
+        descent.step()
+    assert weight.square().sum() < 2.5
+
+
+def test_lion_moves_every_weight_by_the_learning_rate():
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    descent = build_optimiser(Optimise(optimiser="lion", lr=0.1, betas=(0.9, 0.99), weight_decay=0.5), [weight])
+    weight.grad = torch.tensor([3.0, -1e-3])
+    descent.step()
+    torch.testing.assert_close(weight.detach(), torch.tensor([0.95 - 0.1, -1.9 + 0.1]))
+    torch.testing.assert_close(descent.state[weight]["mean"], torch.tensor([0.03, -1e-5]))
 
 
 # ---------------------------------------------------------------------------------------------------- new pictures

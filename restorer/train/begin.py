@@ -1,0 +1,132 @@
+"""How a run begins: a fresh net, one taken over from a model, or a checkpoint put back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from restorer.diffusion.losses import LOSSES, OBJECTIVES
+from restorer.entry import Entry
+from restorer.errors import UsageError, unknown
+from restorer.load import build_net, check_names, find, load
+from restorer.nets.plain_unet import PlainUNet
+from restorer.strict import misfit
+from restorer.train.checkpoint import STATE, Checkpoint, load_checkpoint
+from restorer.train.config import Config
+from restorer.train.optimise import OPTIMISERS
+
+AUTO = "auto"
+"""The output of recipes that leave it open."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The checkpoint to go on from, and its file; ``found`` is None for a run that begins."""
+
+    file: Path
+    found: Checkpoint | None = None
+
+
+def start_of(config: Config, run: Path, resume: bool | Path) -> Start:
+    """Where a run begins: ``resume`` may be its last checkpoint, none, or that of a path. Raises ``UsageError``."""
+    check_words(config)
+    if isinstance(resume, Path):
+        file = resume / STATE if resume.is_dir() else resume
+        start = Start(file, load_checkpoint(file))
+    else:
+        file = run / STATE
+        start = Start(file, load_checkpoint(file) if resume and file.is_file() else None)
+    auto = config.predict.output == AUTO
+    if start.found and auto != (start.found.share is not None or start.found.chosen is not None):
+        raise other_recipe(file, "one of them leaves the net's output open, the other does not")
+    return start
+
+
+def check_words(config: Config) -> None:
+    """Raises ``UsageError`` for a word of the recipe that is in no table."""
+    course = config.train
+    for kind, word, known in (
+        ("loss", course.loss, LOSSES),
+        ("objective", course.objective, OBJECTIVES),
+        ("optimiser", course.optimiser, OPTIMISERS),
+    ):
+        if word not in known:
+            raise unknown(kind, word, list(known))
+
+
+def saying(config: Config, output: str) -> Config:
+    """The recipe with the output named."""
+    return replace(config, predict=replace(config.predict, output=output))
+
+
+def fresh(config: Config, device: torch.device, *, resumed: bool = False) -> tuple[nn.Module, Entry]:
+    """The recipe's net as its seed makes it, or as the model of ``init`` has it, and its card.
+
+    ``resumed``: a checkpoint will be put into it, so that model is not looked for. Raises ``UsageError``, and
+    ``ModelError`` for a model that is not there.
+    """
+    torch.manual_seed(config.train.seed)
+    net = build_net(config.net).to(device, memory_format=torch.channels_last)
+    entry = config.entry(net.multiple)
+    check_names(entry)
+    if "mask" in entry.predict.input:
+        raise UsageError("predict: input: a net that is shown a mask cannot be trained here; leave it out.")
+    if config.data.patch_size % net.multiple:
+        raise UsageError(f"data: patch_size {config.data.patch_size} is no multiple of {net.multiple}, the net's.")
+    if config.init and not resumed:
+        take_over(net, config.init)
+    return net, entry
+
+
+def take_over(net: nn.Module, model: str) -> None:
+    """Give a net the weights of a model that ``-m`` takes. Raises ``UsageError`` where they do not fit.
+
+    A net that is told classes may begin from one that is not: what it is told means nothing yet.
+    """
+    state = load(find(model), torch.device("cpu"), torch.float32).net.state_dict()
+    if isinstance(net, PlainUNet) and net.classes and "classes.weight" not in state:
+        state["classes.weight"] = torch.zeros_like(net.classes.weight)
+    wrong = misfit(net, state)
+    if wrong:
+        raise UsageError(f"--init {model}: its {wrong}. Take the net of its card, or another model.")
+    net.load_state_dict(state)
+
+
+def put_back(
+    start: Start,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    net: nn.Module,
+    ema: nn.Module | None = None,
+) -> Checkpoint | None:
+    """Put a checkpoint back, if there is one; returns it. Raises ``UsageError`` for one of another recipe."""
+    if start.found is None:
+        return None
+    try:
+        net.load_state_dict(start.found.net)
+        if ema:
+            ema.load_state_dict(start.found.ema)
+        optimiser.load_state_dict(start.found.optimiser)
+        scaler.load_state_dict(start.found.scaler)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise other_recipe(start.file, " ".join(str(error).split())) from error
+    return start.found
+
+
+def other_recipe(file: Path, why: str) -> UsageError:
+    """The error for a checkpoint that is not of this recipe."""
+    return UsageError(
+        f"{file}: made by another recipe, so training cannot go on from it; use another --output, or --resume no. "
+        f"({why})"
+    )
+
+
+def make(run: Path) -> None:
+    """Raises ``UsageError`` for a run's folder that cannot be."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{run}: cannot be made: {error.strerror}; choose another --output.") from error

@@ -154,8 +154,6 @@ def _best_place(picture: Tensor, clean: Tensor, most: int) -> tuple[Tensor, Tens
     return max(parts, key=lambda part: psnr(part, inner)), inner
 
 
-_HOLES = Test("half the pixels lost, told which", recipe="mask:0.5", holes=True)
-
 FITTING: dict[str, tuple[Test, ...]] = {
     "derain": (
         Test("rain 0.5", recipe="rain"),
@@ -200,11 +198,13 @@ FITTING: dict[str, tuple[Test, ...]] = {
         Test("City100 Nikon, enlarged already", pairs="sr_City100_Nikon", bare=True),
         Test("City100 iPhone X, enlarged already", pairs="sr_City100_iPhoneX", bare=True),
     ),
-    "inpaint": (_HOLES,),
+    "inpaint": (Test("half the pixels lost", recipe="mask:0.5", holes=True),),
 }
 """Task -> what its models are tried on."""
 
-PRIOR: dict[str, tuple[Test, ...]] = {"inpaint": (_HOLES,)}
+PRIOR: dict[str, tuple[Test, ...]] = {
+    "inpaint": (Test("half the pixels lost, told which", recipe="mask:0.5", holes=True),),
+}
 """Task -> what a prior is tried on, told what happened."""
 
 ALL_SETS = (*CLEAN_SETS, *(test.pairs for tests in FITTING.values() for test in tests if test.pairs))

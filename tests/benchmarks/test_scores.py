@@ -126,17 +126,18 @@ def test_two_pictures_from_end_to_end(data, toy, tmp_path, capsys):
     assert [(row["steps"], row["n"]) for row in json.loads(out.read_text())] == [(1, 2), (2, 1), (3, 1)]
 
 
-def test_a_net_of_several_tasks_and_what_a_mask_marks(data, tmp_path):
+def test_a_net_of_several_tasks_that_leaves_pictures_as_they_are_gains_nothing(data, tmp_path):
     net = {"classes": 3}
-    state = toy_net(**net).state_dict()
+    state = toy_net(scale=0.0, **net).state_dict()
     serves = [{"task": "deshadow", "label": 0}, {"task": "upscale", "label": 1, "prepare": "enlarge-bicubic:2"}]
     serves += [{"task": "upscale", "label": 2, "prepare": "enlarge-bicubic:4"}]
     model = toy_model(tmp_path / "several", state=state, net=net, task="deshadow", serves=serves)
     for side in ("input", "target"):
         shutil.copytree(data / "eval_pairs/shadow_ISTD_pseudoGT" / side, data / "eval_pairs/sr_City100_Nikon" / side)
     scores(data, "--models", model, "--dtype", "fp32", "--out", tmp_path / "out.json")
-    rows = [(row["task"], row["scale"], row["set"]) for row in json.loads((tmp_path / "out.json").read_text())]
-    assert rows == [
+    rows = json.loads((tmp_path / "out.json").read_text())
+    assert all(row["input"] == pytest.approx(row["restored"], abs=1e-3) for row in rows)
+    assert [(row["task"], row["scale"], row["set"]) for row in rows] == [
         ("deshadow", 1, "Set5"),
         ("deshadow", 1, "shadow_ISTD_pseudoGT"),
         ("upscale", 2, "Set5"),

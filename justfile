@@ -21,6 +21,10 @@ fix:
     .venv/bin/ruff check --fix .
     .venv/bin/ruff format .
 
+# The score table of all models: `just scores DATA --out scores.json`, then `just scores --write scores.json`.
+scores *ARGS:
+    .venv/bin/python benchmarks/scores.py {{ARGS}}
+
 # What CI runs, in a fresh virtual environment.
 ci:
     .ci/run

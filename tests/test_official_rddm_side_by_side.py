@@ -2,22 +2,19 @@
 
     RESTORER_RDDM_REPO=/path/to/clone python -m pytest tests/test_official_rddm_side_by_side.py -s
 
-Without that variable nothing is listed here. RESTORER_RDDM_DIM (16; official 64) is the width of the nets. What the
-official file imports and sampling does not need is replaced by empty modules.
+Without that variable nothing is listed here. RESTORER_RDDM_DIM (16; official 64) is the width of the nets.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import math
 import os
 import sys
-import types
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import torch
+from conftest import ROOT
 from official_rddm import official_shapes
+from official_repository import official_module
 
 from restorer import Restorer
 from restorer.convert.official import Wishes, convert
@@ -25,77 +22,6 @@ from restorer.convert.official import Wishes, convert
 REPO = os.environ.get("RESTORER_RDDM_REPO")
 DIM = int(os.environ.get("RESTORER_RDDM_DIM", "16"))
 SIDE, STEPS, SEED = 256, 5, 7
-NOT_NEEDED = {
-    "Augmentor": (),
-    "cv2": (),
-    "torchvision": ("utils",),
-    "torchvision.transforms": (),
-    "torchvision.transforms.functional": (),
-    "accelerate": ("Accelerator",),
-    "datasets": (),
-    "datasets.get_dataset": ("dataset",),
-    "ema_pytorch": ("EMA",),
-    "tqdm": (),
-    "tqdm.auto": ("tqdm",),
-}
-"""Module -> names that are taken from it."""
-
-
-def axes(side: str) -> list[list[str]]:
-    """The groups of one side of an einops pattern."""
-    groups, inside = [], None
-    for word in side.replace("(", " ( ").replace(")", " ) ").split():
-        if word == "(":
-            inside = []
-        elif word == ")":
-            groups, inside = [*groups, inside], None
-        elif inside is not None:
-            inside.append(word)
-        else:
-            groups.append([word])
-    return groups
-
-
-def rearrange(x, pattern, /, **sizes):
-    """So much of einops as splits, orders and merges axes, and adds some of length 1."""
-    left, right = map(axes, pattern.split("->"))
-    split = []
-    for group, length in zip(left, x.shape, strict=True):
-        known = math.prod(sizes.get(name, 1) for name in group)
-        sizes |= {name: length // known for name in group if name not in sizes}
-        split += group
-    order = [name for group in right for name in group if name != "1"]
-    x = x.reshape([sizes[name] for name in split]).permute([split.index(name) for name in order])
-    return x.reshape([math.prod(sizes.get(name, 1) for name in group) for group in right])
-
-
-def reduce(x, pattern, how):
-    """So much of einops as the convolutions need: everything but the first axis to one value."""
-    assert pattern == "o ... -> o 1 1 1"
-    dims = tuple(range(1, x.ndim))
-    return x.mean(dim=dims, keepdim=True) if how == "mean" else how(x, dim=dims, keepdim=True)
-
-
-def official_module(repo: Path, monkeypatch):
-    """The official file as a module."""
-    for name, taken in NOT_NEEDED.items():
-        module = types.ModuleType(name)
-        module.__spec__ = ModuleSpec(name, None)  # torch looks for it
-        for attribute in taken:
-            setattr(module, attribute, lambda x=None, **more: x)
-        monkeypatch.setitem(sys.modules, name, module)
-        parent, _, own = name.rpartition(".")
-        if parent:
-            setattr(sys.modules[parent], own, module)
-    einops, layers = types.ModuleType("einops"), types.ModuleType("einops.layers.torch")
-    einops.rearrange, einops.reduce, layers.Rearrange = rearrange, reduce, None
-    for name, module in (("einops", einops), ("einops.layers", layers), ("einops.layers.torch", layers)):
-        monkeypatch.setitem(sys.modules, name, module)
-    (file,) = repo.glob("experiments/2_*/src/residual_denoising_diffusion_pytorch.py")
-    spec = importlib.util.spec_from_file_location("official_rddm_file", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 if REPO:
@@ -130,3 +56,19 @@ if REPO:
         difference = float((got - wanted).abs().max())
         print(f"\ndim {DIM}, {STEPS} steps at {SIDE}x{SIDE}: the largest difference is {difference:.2e}")  # noqa: T201 - asked for
         assert difference < 1e-5 and wanted.std() > 0.05
+
+    def test_both_trainers_say_the_same_loss_and_take_a_step(monkeypatch, recwarn):
+        monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+        from trainer import Official, Ours, losses, pictures
+
+        torch.manual_seed(0)
+        official = Official(official_module(Path(REPO), monkeypatch), DIM, torch.device("cpu"))
+        ours = Ours(official.net.state_dict(), torch.device("cpu"))
+        batch = pictures(1, 64, torch.device("cpu"))
+        for theirs, own in losses(official, ours, batch):
+            assert abs(own / theirs - 1) < 1e-4
+        before = [weight.detach().clone() for weight in (*official.net.parameters(), *ours.net.parameters())]
+        official.step(batch), ours.step(batch)
+        after = [*official.net.parameters(), *ours.net.parameters()]
+        moved = [not torch.equal(was, now) for was, now in zip(before, after, strict=True)]
+        assert sum(moved) > 0.9 * len(moved)

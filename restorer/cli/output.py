@@ -136,6 +136,13 @@ class Output:
         else:
             self.note(f"Compared: {path}")
 
+    def sheet(self, path: Path) -> None:
+        """Tell of a sheet whose parts are the results that were told."""
+        if self.json:
+            json_line({"v": 1, "comparison": str(path)})
+        else:
+            self.note(f"Sheet: {path}")
+
     def summary(self, report: Report) -> None:
         """Close the run."""
         if self.json:

@@ -1,39 +1,61 @@
-"""``restorer tasks``: what can be restored, by which model, and how well; and by which samplers."""
+"""``restorer tasks``: what can be restored, by which model, and how well; which of it helps a picture; and samplers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from restorer.cli import options as o
 from restorer.cli import output
-from restorer.entry import TASKS, embedded, read_entry
+from restorer.cli.offers import listing
+from restorer.cli.output import Output
+from restorer.cli.trying import try_all
+from restorer.errors import UsageError
 
 EXAMPLES = """\
   restorer tasks
+  restorer tasks photo.jpg           photo_tasks.jpg: its middle, restored by every task's model
   restorer tasks --samplers          what --sampler takes"""
 
+Picture = Annotated[
+    Path | None,
+    typer.Argument(metavar="[PICTURE]", help="Try every task that needs no more on this picture.", show_default=False),
+]
+Place = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="The sheet: a file or a folder.  [default: NAME_tasks.jpg beside PICTURE]",
+        show_default=False,
+    ),
+]
 Samplers = Annotated[bool, typer.Option("--samplers", help="The names that --sampler takes, with their eta.")]
 
 
-def tasks(samplers: Samplers = False, json: o.JsonOnly = False) -> None:
-    """What can be restored, by which model that comes with restorer, and how well."""
-    rows = list(_samplers() if samplers else _tasks())
+def tasks(
+    picture: Picture = None,
+    place: Place = None,
+    samplers: Samplers = False,
+    device: o.Device = "auto",
+    json: o.JsonOnly = False,
+) -> None:
+    """What can be restored, by which model that comes with restorer, and how well; or which task helps a picture."""
+    if picture is not None and samplers:
+        raise UsageError("--samplers lists what --sampler takes and looks at no picture; leave out one of them.")
+    if picture is None and place is not None:
+        raise UsageError("--output is for the sheet of a picture; name the picture too.")
+    if picture is not None:
+        try_all(picture, place, device, Output(json=json))
+    rows = list(_samplers() if samplers else listing())
     if json:
         for row in rows:
             output.json_line(row)
     else:
         header = list(rows[0])
         output.table(header, [["" if row[key] is None else str(row[key]) for key in header] for row in rows])
-
-
-def _tasks() -> Iterator[dict[str, Any]]:
-    entries = [read_entry(folder / "config.json") for folder in embedded().values()]
-    for task in TASKS:
-        own = next((entry for entry in entries if entry.task == task), None)
-        score = own.expect[0] if own and own.expect else None
-        measured = score and f"{score.value:g} {score.metric} ({score.set}, {score.steps} steps)"
-        yield {"task": task, "model": own and own.name, "measured": measured}
 
 
 def _samplers() -> Iterator[dict[str, Any]]:

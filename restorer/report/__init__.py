@@ -3,6 +3,7 @@
 row, page        one picture's part of the page; the page        (page.py, page.html)
 side, grid       two pictures as one; many pairs as one          (sheets.py)
 Comparison       collects the pairs of a run, and writes them    (comparison.py)
+contact          small pictures under words, in rows             (contact.py)
 """
 
 from restorer.report.comparison import STYLES, Comparison

@@ -51,7 +51,7 @@ class Comparison:
         """Take a pair in, as of `row`; the path where it is written at once, beside ``output``. Raises `ImageError`."""
         if self.style == "side":
             file = self.place or output.with_name(f"{output.stem}_compare.jpg")
-            _write(side(before, after, target, labels=self.labels), file)
+            write_sheet(side(before, after, target, labels=self.labels), file)
             return file
         if self.style == "grid":
             self.rows.append(small(before, after, target))
@@ -65,7 +65,7 @@ class Comparison:
         if not self.rows:
             return None
         if self.style == "grid":
-            _write(grid(self.rows, labels=self.labels), self.place)
+            write_sheet(grid(self.rows, labels=self.labels), self.place)
             return self.place
         if self.place.exists() and not is_ours(self.place):
             raise ImageError(f"{self.place} is there already and no page of restorer; move it away.")
@@ -85,9 +85,15 @@ def place_for(outputs: Sequence[Path], style: Style) -> Path:
         return folder / name
 
 
-def _write(sheet: Tensor, file: Path) -> None:
+def check_place(file: Path) -> None:
+    """Raise ``ImageError`` where a picture is that is no comparison of restorer."""
     if file.exists() and images.read_recipe(file) != COMPARISON:
         raise ImageError(f"{file} is there already and no comparison of restorer; move it away.")
+
+
+def write_sheet(sheet: Tensor, file: Path) -> None:
+    """Write a picture about pictures, which says of itself that it is one. Raises ``ImageError``."""
+    check_place(file)
     images.write(images.Picture(sheet.contiguous()), file, quality=92, recipe=COMPARISON)
 
 

@@ -15,6 +15,8 @@ from official_trainer import LAYOUTS, trainer
 from PIL import Image
 from typer.testing import CliRunner
 
+from restorer import Restorer
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
     line.partition("#")[0].removeprefix("$ ").strip()
@@ -70,6 +72,10 @@ def test_a_command_of_readme_runs(command, desk):
     words = shlex.split(command.partition("<")[0])
     assert words[0] == "restorer"
     stdin = (desk / "in.png").read_bytes() if "<" in command else None
+    if "derained" in command:
+        derain = Restorer.from_pretrained("rddm-derain-tiny", device="cpu")
+        for place, made in (("photo.jpg", "photo_derained.jpg"), ("photos", "photos_derained")):
+            assert all(record.status == "done" for record in derain.run([place], output=made))
     if words[1] == "train":
         (desk / "runs" / "rain" / "model").unlink()  # a run makes its own
         words += SMALL

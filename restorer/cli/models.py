@@ -36,7 +36,7 @@ Names = Annotated[bool, typer.Option("--quiet", "-q", help="Only names, one a li
 
 def list_models(task: Task = None, local: Local = False, json: o.JsonOnly = False, quiet: Names = False) -> None:
     """Models that are known by name, with task, size, licence, whether they are here, and measured score."""
-    rows = [row for row in _rows() if task in (None, row["task"]) and (row["here"] or not local)]
+    rows = [row for row in _rows() if task in (None, *row["tasks"]) and (row["here"] or not local)]
     if json:
         for row in rows:
             output.json_line(row)
@@ -97,7 +97,13 @@ def _rows() -> Iterator[dict[str, Any]]:
         yield _row(read_entry(folder / CARD), folder)
     for listing in catalog().values():
         pinned = {"repo": listing.repo, "revision": listing.revision, "pinned": listing.is_pinned}
-        told = {"name": listing.name, "task": listing.task, "method": listing.method, "bytes": int(listing.size)}
+        told = {
+            "name": listing.name,
+            "tasks": [listing.task],
+            "task": listing.task,
+            "method": listing.method,
+            "bytes": int(listing.size),
+        }
         told |= {"license": listing.license, "here": is_here(listing), "scores": []}
         yield told | pinned | {"good_for": listing.good_for}
     for repo, commit, folder in others():
@@ -109,7 +115,7 @@ def _row(entry: Entry, folder: Path) -> dict[str, Any]:
     here = entry.weights is not None and (folder / entry.weights.file).is_file()
     scores = [{"set": e.set, "metric": e.metric, "value": e.value, "steps": e.steps} for e in entry.expect]
     return {
-        **{"name": entry.name, "task": entry.task, "method": entry.method},
+        **{"name": entry.name, "task": entry.task, "tasks": list(entry.tasks), "method": entry.method},
         **{"bytes": entry.weights and entry.weights.bytes, "license": entry.license, "here": here, "scores": scores},
         **{"pinned": True},
     }
@@ -120,14 +126,14 @@ def _is_ours(folder: Path) -> bool:
 
 
 UNTOLD: dict[str, Any] = {
-    **{"name": None, "task": GENERATE, "method": "ddpm", "bytes": None, "license": "unknown"},
+    **{"name": None, "task": GENERATE, "tasks": [GENERATE], "method": "ddpm", "bytes": None, "license": "unknown"},
     **{"here": True, "scores": [], "pinned": True},
 }
 """A row of what diffusers wrote, which says nothing of itself."""
 
 HEADER = {
     "name": lambda row: row["name"],
-    "task": lambda row: row["task"],
+    "task": lambda row: ", ".join(row["tasks"]),
     "method": lambda row: row["method"],
     "MB": lambda row: f"{row['bytes'] / 1e6:.1f}" if row["bytes"] else "?",
     "licence": lambda row: row["license"],
@@ -176,7 +182,7 @@ def _facts(entry: Entry, folder: Path | None) -> list[tuple[str, str]]:
     size, sample, weights = entry.size, entry.sample, entry.weights
     facts = [
         ("name", entry.name),
-        ("task", entry.task),
+        ("task", ", ".join(entry.tasks)),
         ("method", f"{entry.method}, sampler {sample.sampler}, net {entry.net.get('arch')}"),
         ("steps", str(sample.steps)),
         ("eta", f"{sample.eta:g}"),

@@ -7,6 +7,7 @@ import torch
 
 from restorer.convert.ddim import opened, to_ddim
 from restorer.degrade import degrade
+from restorer.degrade.lowres import reduced
 from restorer.entry import card, default_model, embedded, hash_file, parse_entry, read_entry
 from restorer.load import card_inside, find
 from restorer.metrics import psnr
@@ -14,21 +15,31 @@ from restorer.restore import Restorer
 from restorer.settings import Settings
 from restorer.tiling import windows
 from restorer.train.config import read_config
+from restorer.verify import picture
 from restorer.zeroshot import ZeroShot, check, consistency, pose, reconstruct, solve
 
 MODELS = sorted(embedded())
 LARGEST = {
     "rddm-derain-tiny": 6_000_000,
+    "rddm-detail-tiny": 6_000_000,
+    "rddm-tone-tiny": 6_000_000,
     "irsde-denoise-tiny": 6_000_000,
     "ddpm-natural-tiny": 10_000_000,
 }  # bytes of weights
+ALL_OF_THEM = 36_000_000
+DEFAULTS = {
+    "derain": "rddm-derain-tiny",
+    "denoise": "irsde-denoise-tiny",
+    "generate": "ddpm-natural-tiny",
+    **dict.fromkeys(("deblur", "upscale", "dejpeg"), "rddm-detail-tiny"),
+    **dict.fromkeys(("enhance", "dehaze", "deshadow"), "rddm-tone-tiny"),
+}
 
 
 def test_there_are_models():
     assert set(LARGEST) == set(MODELS)
-    assert default_model("derain") == "rddm-derain-tiny"
-    assert default_model("denoise") == "irsde-denoise-tiny"
-    assert default_model("generate") == "ddpm-natural-tiny"
+    assert {task: default_model(task) for task in DEFAULTS} == DEFAULTS
+    assert sum(find(name).weights.stat().st_size for name in MODELS) <= ALL_OF_THEM
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -91,6 +102,32 @@ def test_the_denoising_model_takes_out_noise(sigma, told):
     restorer = Restorer.from_pretrained("irsde-denoise-tiny", device="cpu", dtype="fp32")
     settings = Settings(sigma=sigma if told else None)
     assert psnr(restorer.restore(noisy, settings), clean) - psnr(noisy, clean) > 8
+
+
+@pytest.mark.parametrize(
+    ("task", "recipe", "scale", "gain"),
+    [
+        ("deblur", "defocus:0.3", None, 0.3),
+        ("upscale", "lowres2", 2, 0.5),
+        ("upscale", "lowres4", 4, 0.2),
+        ("dejpeg", "jpeg:0.765", None, 0.3),
+        ("enhance", "lowlight:0.5", None, 3),
+        ("dehaze", "haze:0.5", None, 3),
+        ("deshadow", "shadow:0.8", None, 1),
+    ],
+)
+def test_the_models_of_several_tasks_do_them(task, recipe, scale, gain):
+    """On a photograph that none of them was trained on, damaged four times, in the mean."""
+    clean = picture(embedded()["rddm-derain-tiny"], "clean")
+    restorer = Restorer.from_pretrained(task=task, scale=scale, device="cpu", dtype="fp32")
+    gains = []
+    for seed in range(4):
+        y = degrade(clean, recipe, strength=1.0, rng=torch.Generator().manual_seed(seed)).clamp(0, 1)
+        before = psnr(y, clean)
+        if scale:  # the recipe has enlarged it again, which is what the model's own does
+            y = (reduced(clean, scale).clamp(0, 1) * 255).round() / 255
+        gains.append(psnr(restorer.restore(y, Settings()), clean) - before)
+    assert sum(gains) / len(gains) > gain, gains
 
 
 def waves(height, width):

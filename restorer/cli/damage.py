@@ -29,8 +29,6 @@ def load(
         raise unknown("task", task, list(TASKS))
     if model is None and (known or (task in IMPLIED and not _is_served(task, scale))):
         model = default_model(GENERATE)
-    if model is None and task in SAID and not _is_served(task):
-        raise UsageError(f"No trained model for {task} comes with restorer; name one with --model, or {SAID[task]}.")
     restorer = Restorer.from_pretrained(model, task=task, scale=scale, device=device, dtype=dtype)
     own = restorer.entry.task
     if known or (own == GENERATE and task in IMPLIED):
@@ -63,7 +61,7 @@ def to_fetch(model: str | None) -> str | None:
     return f"{model} is not here: {size} MB to fetch. Which pictures are done already is known only with it."
 
 
-def _is_served(task: str, scale: float | None = None) -> bool:
+def _is_served(task: str, scale: float | None) -> bool:
     """Whether a trained model that comes with restorer does it, and at that scale."""
     try:
         entry = read_entry(embedded()[default_model(task)] / "config.json")
@@ -121,9 +119,6 @@ def _whole(word: str) -> Callable[[float | None], str]:
 
     return operator
 
-
-SAID: dict[str, str] = {"deblur": "the blur that is to be undone: --operator blur:gauss:2"}
-"""Task -> what a prior would have to be told."""
 
 IMPLIED: dict[str, Callable[[float | None], str]] = {
     "upscale": _enlarged,

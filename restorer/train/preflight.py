@@ -153,7 +153,7 @@ def _write_sheet(file: Path, pupil: Learner, crops: Crops) -> Path:
     lo, hi = student.bounds
     rows = []
     for i in range(SHOWN):
-        x0, y = (v[None] for v in crops[i])
+        x0, y = (v[None] for v in crops[i][:2])
         eps, t = draw_noise(course, i, tuple(x0.shape[1:]), student.schedule.T)
         seen = torch.zeros_like(y) if pupil.descent.blind else lo + (hi - lo) * y
         x = diffuse(student.schedule, lo + (hi - lo) * x0, seen, eps[None], t)

@@ -325,7 +325,8 @@ def test_aliases_are_restore_with_the_task_fixed(here, draw, cli, task):
     assert Path("a_restored.png").read_bytes() == Path(f"a_{TASKS[task]}.png").read_bytes()
 
 
-def test_an_alias_without_a_model_that_comes_with_restorer_says_so(here, draw, cli):
+def test_an_alias_without_a_model_that_comes_with_restorer_says_so(here, draw, cli, monkeypatch):
+    monkeypatch.setattr("restorer.entry.embedded", dict)
     draw("a.png")
     result = cli("dejpeg", "a.png", model=False)
     assert result.exit_code == 4 and names() == ["a.png"]

@@ -25,6 +25,10 @@ fix:
 scores *ARGS:
     .venv/bin/python benchmarks/scores.py {{ARGS}}
 
+# Speed beside official code and diffusers: `just speed --rddm PATH --diffusers --write`; see docs/performance.md.
+speed *ARGS:
+    .venv/bin/python benchmarks/official.py {{ARGS}}
+
 # What CI runs, in a fresh virtual environment.
 ci:
     .ci/run

@@ -1,6 +1,6 @@
 """The speed of a training step: ours against that of RDDM's official trainer, on the same net and pictures.
 
-    python benchmarks/trainer.py REPO [--device cuda] [--dim 64] [--batch 1] [--rounds 10] [--size 256]
+    python benchmarks/trainer.py REPO [--device cuda] [--dim 64] [--batch 1] [--rounds 10] [--size 256] [--write [PAGE]]
 
 REPO: a clone of nachifur/RDDM, of which experiment 2 is run (two U-Nets that say residual and noise, L1, Adam, clipped
 gradients, an average of the weights every 10 steps). Official is the trainer's own loop in fp32, one batch a step, with
@@ -10,26 +10,27 @@ weights in each call, see restorer/nets/rddm_unet.py. Pictures are on the device
 is in neither.
 
 First both are asked for the loss of the same weights, pictures, noise and times. Then they take steps in turn, A B C A
-B C, each one timed, after as many as --warmup says.
+B C, each one timed, after as many as --warmup says. --write puts the table into docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from itertools import repeat
 from pathlib import Path
-from statistics import median
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
+from speed_page import PAGE, write
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from turns import Comparison, Turn, table, take
 
+from restorer.cli import machine
 from restorer.device import choose_device
 from restorer.diffusion.losses import diffusion_loss
 from restorer.diffusion.predict import Denoiser
@@ -194,15 +195,6 @@ def losses(official: Official, ours: Ours, batch: tuple[Tensor, Tensor]) -> Iter
         yield official.loss(batch, eps, t), ours.loss(batch, eps, t)
 
 
-def timed(step: Callable[[], object], device: torch.device) -> float:
-    """Seconds that a step takes, until the device has done it."""
-    started = time.perf_counter()
-    step()
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-    return time.perf_counter() - started
-
-
 def compare(module: ModuleType, options: argparse.Namespace) -> None:
     """Check the losses, take the steps, and print the table."""
     device = torch.device(options.device)
@@ -214,29 +206,17 @@ def compare(module: ModuleType, options: argparse.Namespace) -> None:
         print(f"loss: official {theirs:.6f}, ours {own:.6f}", flush=True)
         if not abs(own / theirs - 1) <= TOLERANCE:
             raise SystemExit(f"The losses differ by more than {TOLERANCE:g} of them; the trainers do not do the same.")
-    turns: dict[str, Callable[[], object]] = {
-        "official, fp32": lambda: official.step(batch),
-        "ours, fp32": lambda: ours.step(batch),
-        "ours, bf16": lambda: ours.step(batch, half=True),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in turns}
-    for done in range(options.warmup + options.rounds):
-        for name, step in turns.items():
-            took = timed(step, device)
-            if done >= options.warmup:
-                seconds[name].append(took)
-    words = f"dim {options.dim}, batch {options.batch}, {options.size} x {options.size}, {_device_name(device)}"
-    print(f"\n{words}, torch {torch.__version__}, {options.rounds} rounds\n")
-    print("| step | median, s | least, s | most, s | times as fast |\n|---|---|---|---|---|")
-    base = median(seconds["official, fp32"])
-    for name, took in seconds.items():
-        print(f"| {name} | {median(took):.4f} | {min(took):.4f} | {max(took):.4f} | {base / median(took):.2f} |")
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device}, {torch.get_num_threads()} threads"
+    turns = [
+        Turn("official, fp32", lambda: official.step(batch)),
+        Turn("ours, fp32", lambda: ours.step(batch)),
+        Turn("ours, bf16", lambda: ours.step(batch, half=True)),
+    ]
+    words = f"dim {options.dim}, {options.batch} x {options.size} x {options.size}, {machine.line(device)}"
+    comparison = Comparison(f"RDDM's trainer, one step, {words}", turns, options.rounds)
+    made = table(comparison, take(comparison, device, options.warmup))
+    print(f"\n### {comparison.heading}\n\n{made}")
+    if options.write:
+        write(options.write, {comparison.heading: made})
 
 
 def main() -> None:
@@ -248,20 +228,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="PAGE")
     options = parser.parse_args()
     if not list(options.repo.glob("experiments/2_*/src")):
         raise SystemExit(f"{options.repo}: no clone of nachifur/RDDM with a work tree: experiments/2_*/src is missing.")
-    try:
-        options.device = str(choose_device(options.device))
-    except RestorerError as error:
-        raise SystemExit(str(error)) from error
     # What loads the official file without all that it imports is the tests'.
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from official_repository import official_module
     from pytest import MonkeyPatch
 
-    with MonkeyPatch.context() as patches:
-        compare(official_module(options.repo, patches), options)
+    try:
+        options.device = str(choose_device(options.device))
+        with MonkeyPatch.context() as patches:
+            compare(official_module(options.repo, patches), options)
+    except RestorerError as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -34,6 +34,12 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def precisions(device: torch.device) -> list[str]:
+    """The words of ``DTYPES`` that the device computes fast in, full precision first."""
+    bf16 = ["bf16"] if _fast_bf16(device) else []
+    return ["fp32", *bf16, *([] if device.type == "cpu" else ["fp16"])]
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """The word of ``DTYPES`` for a torch dtype."""
     return next(name for name, known in DTYPES.items() if known is dtype)

@@ -19,6 +19,7 @@ from restorer.cli import (
     publish,
     restore,
     score,
+    speed,
     tasks,
     train,
     verify,
@@ -96,6 +97,7 @@ app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
 app.command("convert-ddim", cls=Screen, epilog=convert_ddim.EXAMPLES)(convert_ddim.convert_ddim)
 app.command("train", cls=Screen, epilog=train.EXAMPLES)(train.train)
 app.command("tasks", cls=Screen, epilog=tasks.EXAMPLES)(tasks.tasks)
+app.command("bench", cls=Screen, epilog=speed.EXAMPLES)(speed.bench)
 app.command("doctor", cls=Screen, epilog=doctor.EXAMPLES)(doctor.doctor)
 
 models_app = _group(cls=Commands, epilog=f"{models.LIST_EXAMPLES}\n{models.INFO_EXAMPLES}")

@@ -1,4 +1,4 @@
-"""Facts about this machine, for ``restorer doctor``: nothing here changes anything."""
+"""Facts about this machine, for ``restorer doctor`` and ``bench``: nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import platform
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restorer import __version__
 from restorer.entry import embedded
 from restorer.errors import RestorerError
+
+if TYPE_CHECKING:
+    import torch
 
 LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "huggingface_hub", "tifffile", "typer", "rich")
 
@@ -86,6 +89,17 @@ def devices() -> dict[str, Any]:
         "auto": {"device": str(auto), "dtype": dtype_name(choose_dtype("auto", auto))},
         "fast_bf16_on_cpu": choose_dtype("auto", cpu) is torch.bfloat16,
     }
+
+
+def line(device: torch.device) -> str:
+    """What computes there, for those who compare numbers: the device's name, threads of a CPU, and torch."""
+    import torch
+
+    if device.type in ("cuda", "xpu"):
+        name = torch.get_device_module(device).get_device_name(device)
+    else:
+        name = f"{cpu_name()}, {torch.get_num_threads()} threads" if device.type == "cpu" else "Apple GPU"
+    return f"{name}, torch {torch.__version__}"
 
 
 def cache() -> dict[str, Any]:

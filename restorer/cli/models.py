@@ -89,6 +89,19 @@ def _entry(folder: Path, name: str) -> Entry:
     raise ModelError(str(unknown("model", name, known)) if known else f"No model {name!r}: give a model's folder.")
 
 
+def card_of(name: str) -> Entry:
+    """The card of a model that is here or on the Hub; weights are not fetched. Raises ``ModelError``."""
+    folder = embedded().get(name, Path(name).expanduser())
+    if not folder.exists():
+        from restorer.hub import address, listed, peek
+
+        place = None if listed(name) else address(name)
+        if place is not None:
+            with peek(*place) as seen:
+                return _entry(seen.folder, name)
+    return _entry(folder, name)
+
+
 def _rows() -> Iterator[dict[str, Any]]:
     from restorer.hub.catalog import catalog
     from restorer.hub.shelf import is_here, others

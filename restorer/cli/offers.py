@@ -70,7 +70,7 @@ def to_try() -> list[Offer]:
 def offers() -> Iterator[Offer]:
     """Of trained models, then of the prior for what it can be told of."""
     for folder in embedded().values():
-        yield from _of_model(read_entry(folder / "config.json"))
+        yield from of_model(read_entry(folder / "config.json"))
     try:
         prior = read_entry(embedded()[default_model(GENERATE)] / "config.json")
     except ModelError:
@@ -80,7 +80,8 @@ def offers() -> Iterator[Offer]:
         yield Offer(task, prior, tuple(one for one in prior.expect if one.operator == told), zero_shot=True)
 
 
-def _of_model(entry: Entry) -> Iterator[Offer]:
+def of_model(entry: Entry) -> Iterator[Offer]:
+    """What a trained model does, each with what was measured of that."""
     if not entry.serves:
         yield Offer(entry.task, entry, entry.expect)
     for i, duty in enumerate(entry.serves or ()):

@@ -1,4 +1,4 @@
-"""``restorer tasks``: what can be restored, by which model, and how well; which of it helps a picture; and samplers."""
+"""``restorer tasks``: what can be restored, by which model, and how well; which of it helps; samplers and steps."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +10,14 @@ from restorer.cli import options as o
 from restorer.cli import output
 from restorer.cli.offers import listing
 from restorer.cli.output import Output
+from restorer.cli.steps import show_steps
 from restorer.cli.trying import try_all
 from restorer.errors import UsageError
 
 EXAMPLES = """\
   restorer tasks
-  restorer tasks photo.jpg           photo_tasks.jpg: its middle, restored by every task's model
-  restorer tasks --samplers          what --sampler takes"""
+  restorer tasks photo.jpg                           photo_tasks.jpg: its middle, restored by every task's model
+  restorer tasks --steps-table irsde-denoise-tiny    how many steps are worth it"""
 
 Picture = Annotated[
     Path | None,
@@ -33,22 +34,37 @@ Place = Annotated[
     ),
 ]
 Samplers = Annotated[bool, typer.Option("--samplers", help="The names that --sampler takes, with their eta.")]
+Steps = Annotated[
+    str | None,
+    typer.Option(
+        "--steps-table",
+        metavar="MODEL",
+        help="How well a model does with how many steps, as its card says.",
+        show_default=False,
+    ),
+]
 
 
 def tasks(
     picture: Picture = None,
     place: Place = None,
     samplers: Samplers = False,
+    steps_table: Steps = None,
     device: o.Device = "auto",
     json: o.JsonOnly = False,
 ) -> None:
     """What can be restored, by which model that comes with restorer, and how well; or which task helps a picture."""
-    if picture is not None and samplers:
-        raise UsageError("--samplers lists what --sampler takes and looks at no picture; leave out one of them.")
+    if picture is not None and (samplers or steps_table):
+        word = "--samplers" if samplers else "--steps-table"
+        raise UsageError(f"{word} is about no picture; leave out one of them.")
+    if samplers and steps_table:
+        raise UsageError("--samplers and --steps-table are two tables; ask for one at a time.")
     if picture is None and place is not None:
         raise UsageError("--output is for the sheet of a picture; name the picture too.")
     if picture is not None:
         try_all(picture, place, device, Output(json=json))
+    if steps_table is not None:
+        return show_steps(steps_table, Output(json=json))
     rows = list(_samplers() if samplers else listing())
     if json:
         for row in rows:

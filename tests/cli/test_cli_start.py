@@ -8,8 +8,8 @@ import time
 import pytest
 
 HEAVY = {"torch", "numpy", "PIL", "safetensors", "tifffile", "huggingface_hub"}
-COMMANDS = ["restore", "derain", "deshadow", "generate", "degrade", "convert-ddim", "train", "tasks", "doctor"]
-COMMANDS += ["models list", "models info", "models convert", "models publish"]
+COMMANDS = ["restore", "derain", "deshadow", "generate", "degrade", "convert-ddim", "train", "tasks", "bench"]
+COMMANDS += ["doctor", "models list", "models info", "models convert", "models publish"]
 
 
 def run(started, timeout=60):
@@ -17,7 +17,7 @@ def run(started, timeout=60):
     return started.returncode, out, err
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "restore --help", "models list", "photo.jpg"])
+@pytest.mark.parametrize("words", ["--help", "--version", "restore --help", "bench --help", "models list", "photo.jpg"])
 def test_nothing_heavy_is_loaded(here, process, words):
     _, _, told = run(process(*words.split(), options=["-X", "importtime"]))
     loaded = {match[1].split(".")[0] for match in re.finditer(r"\|\s+([\w.]+)$", told, re.MULTILINE)}

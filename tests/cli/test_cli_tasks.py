@@ -129,6 +129,9 @@ def test_where_all_fail_there_is_no_sheet(cli, zoo, here, draw):
         (["a.png", "-o", "b.png"], 1, "b.png is there already and no comparison of restorer"),
         (["a.png", "-o", "sheet.txt"], 2, "name it .jpg or .png"),
         (["a.png", "--samplers"], 2, "leave out one of them"),
+        (["a.png", "--steps-table", "b-several"], 2, "leave out one of them"),
+        (["--samplers", "--steps-table", "b-several"], 2, "one at a time"),
+        (["--steps-table", "b-severe"], 4, "did you mean 'b-several'?"),
         (["-o", "sheet.jpg"], 2, "name the picture too"),
         (["a.png", "--device", "abacus"], 2, "abacus"),
     ],
@@ -177,3 +180,40 @@ def test_every_sampler_is_listed_with_a_sentence_and_its_eta(cli):
     assert [line["sampler"] for line in lines] == list(SAMPLERS)
     assert all(len(line["what it does"]) > 20 for line in lines)
     assert {line["sampler"]: line["eta"] for line in lines}["sde-2"] == "1"
+
+
+def test_the_table_of_steps_is_what_the_card_says_of_each_task(cli, zoo):
+    expect = [MEASURED, MEASURED | {"steps": 5, "value": 31.0}, MEASURED | {"set": "other", "steps": 5, "value": 29.25}]
+    serves = [DUTIES[0], DUTIES[1] | {"expect": expect}, DUTIES[2]]
+    state = toy_net(classes=3).state_dict()
+    toy_model(zoo / "b-several", name="b-several", state=state, net={"classes": 3}, task="enhance", serves=serves)
+    answer = cli("tasks", "--steps-table", "b-several", model=False)
+    assert answer.exit_code == 0 and answer.stderr == ""
+    assert [line.split("\t") for line in answer.stdout.splitlines()] == [
+        ["task", "scale", "set", "metric", "2 steps", "3 steps", "5 steps"],
+        ["enhance", "", "toy", "psnr", "", "20", ""],
+        ["upscale", "2", "own", "psnr", "30.5", "", "31"],
+        ["upscale", "2", "other", "psnr", "", "", "29.25"],
+    ]
+    lines = [json.loads(line) for line in cli("tasks", "--steps-table", "b-several", "--json").stdout.splitlines()]
+    assert lines[1] == {
+        **{"task": "upscale", "scale": 2, "set": "own", "operator": None, "metric": "psnr"},
+        "scores": {"2": 30.5, "5": 31.0},
+    }
+
+
+def test_a_card_of_one_number_of_steps_says_how_to_measure_more(cli, zoo):
+    answer = cli("tasks", "--steps-table", "a-rain", model=False)
+    assert answer.exit_code == 0 and len(answer.stdout.splitlines()) == 2
+    assert "knows 3 steps only" in answer.stderr
+    assert "benchmarks/scores.py DATA --models a-rain --steps 1 2 5" in answer.stderr
+    toy_model(zoo / "a-rain", name="a-rain", expect=[])
+    answer = cli("tasks", "--steps-table", str(zoo / "a-rain"), model=False)
+    assert answer.exit_code == 4 and "says no score" in answer.stderr
+
+
+def test_a_model_of_the_hub_has_its_table_without_its_weights(cli, hub, toy):
+    hub.publish("owner/repo", toy)
+    answer = cli("tasks", "--steps-table", "owner/repo", model=False)
+    assert answer.exit_code == 0 and "toy\tpsnr\t20" in answer.stdout
+    assert not any("model.safetensors" in path for path in hub.asked())

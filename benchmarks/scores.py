@@ -194,6 +194,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, nargs="+", help="A row for each, instead of the card's own.")
     parser.add_argument("--prior-pictures", type=int, default=PRIOR_PICTURES, help="So many for a prior.")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="Of the CPU; with one others disturb the clock least.")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     parser.add_argument("--write", type=Path, metavar="FILE.json")
     parser.add_argument("--root", type=Path, default=ROOT, help="Where --write finds README.md, docs and models.")
@@ -212,6 +213,7 @@ def run(options: argparse.Namespace) -> None:
         for file in put_all(kept(options.write), options.root):
             print(file)
         return
+    torch.set_num_threads(options.threads)
     for model in options.models or embedded():
         print(f"\n### {model}\n\n{header(OF_MODEL)}", flush=True)
         for trial in trials(model, options):

@@ -302,5 +302,5 @@ def test_a_drawn_seed_is_recorded(here, prior):
 
 
 def test_no_model_for_the_task_is_a_sentence():
-    with pytest.raises(ModelError, match="serves the task 'dehaze'; name one with --model"):
-        Restorer.from_pretrained(task="dehaze", device="cpu")
+    with pytest.raises(ModelError, match="serves the task 'translate'; name one with --model"):
+        Restorer.from_pretrained(task="translate", device="cpu")

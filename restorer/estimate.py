@@ -27,13 +27,17 @@ class Estimate(NamedTuple):
 
     def sentence(self, work: Work) -> str:
         """As a person reads it."""
-        minutes, seconds = divmod(round(self.seconds), 60)
-        hours, minutes = divmod(minutes, 60)
-        time = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
         return (
-            f"{self.pixels / 1e6:.1f} megapixels, about {time} on {work.device} in {work.dtype}, and at most "
-            f"{self.bytes / 1e9:.1f} GB of memory."
+            f"{self.pixels / 1e6:.1f} megapixels, about {duration(self.seconds)} on {work.device} in {work.dtype}, "
+            f"and at most {self.bytes / 1e9:.1f} GB of memory."
         )
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time as a person says it."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def estimate(work: Work, sizes: Sequence[tuple[int, int]]) -> Estimate | None:

@@ -79,7 +79,7 @@ class Course:
         return f"{self.pictures / max(median(self._seconds), 1e-9):.1f} pictures/s"
 
     def _left(self) -> str:
+        from restorer.estimate import duration
+
         count, seconds = self._all
-        minutes, rest = divmod(round(seconds / count * (self.steps - self.now.step)), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        return duration(seconds / count * (self.steps - self.now.step))

@@ -116,7 +116,9 @@ def found(data: Path, degrade: str | None) -> Iterator[str]:
     if degrade:
         yield 'data.clean=["GT"]' if (data / "GT").is_dir() else 'data.clean=["."]'
         return
-    for lq, gt in (("LQ", "GT"), ("input", "target")):
+    from restorer.train.data import SIDES
+
+    for lq, gt in SIDES:
         if (data / lq).is_dir() and (data / gt).is_dir():
             yield f'data.lq="{lq}"'
             yield f'data.gt="{gt}"'

@@ -41,6 +41,17 @@ def test_a_black_border_hides_its_noise_and_is_not_asked():
     assert estimate_sigma(y) == pytest.approx(20, rel=0.1)
 
 
+@pytest.mark.parametrize("level", [3, 6, 12])
+def test_noise_that_neighbours_share_counts_by_what_is_seen_of_it(level):
+    # As between a sensor and a JPEG: a little smoothing, and colours kept at half the size.
+    shared = F.avg_pool2d(noise(258, 322), 3, 1)
+    luma = shared.mean(1, keepdim=True)
+    chroma = F.interpolate(F.avg_pool2d(shared - luma, 2), scale_factor=2, mode="bilinear")
+    shared = level / 255 * 3 * (luma + chroma)
+    seen = 4 * 255 * float(F.avg_pool2d(shared, 4).std())
+    assert 0.5 * seen < estimate_sigma(scene() + shared) < 1.2 * seen
+
+
 def test_a_flat_picture_has_none_and_a_grey_one_as_much_as_a_coloured_one():
     assert estimate_sigma(torch.full((1, 3, 64, 64), 0.5)) == pytest.approx(0, abs=1e-3)
     grey = (0.5 + 0.1 * noise(128, 128)).mean(1, keepdim=True)

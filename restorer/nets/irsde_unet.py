@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restorer.nets.attention import Attention, LinearAttention
 from restorer.nets.official import numbered, some, taken, translated, unwrapped
 from restorer.nets.plain_unet import sinusoid
-from restorer.nets.rddm_unet import HEAD_CHANNELS, HEADS, INNER, Attention, ChannelNorm
 
 
 class IrsdeUNet(nn.Module):
@@ -118,26 +118,6 @@ class Block(nn.Module):
         scale, shift = self.film(time)[:, :, None, None].chunk(2, dim=1)
         h = F.silu(torch.addcmul(shift, self.conv1(x), 1 + scale))
         return F.silu(self.conv2(h)) + self.skip(x)
-
-
-class LinearAttention(nn.Module):
-    """x + attention without the pixels' square: keys and values are summed to a small matrix a head first."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = ChannelNorm(width)
-        self.qkv = nn.Conv2d(width, 3 * INNER, 1, bias=False)
-        self.out = nn.Sequential(nn.Conv2d(INNER, width, 1), ChannelNorm(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """NCHW to NCHW."""
-        pixels = x.shape[-2:]
-        q, k, v = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, HEADS, HEAD_CHANNELS)).float().unbind(dim=1)
-        # The softmax of k averages over the pixels; official code divides by their number all the same.
-        context = k.softmax(dim=-1) @ v.mT * (HEAD_CHANNELS**-0.5 / pixels.numel())
-        y = (context.mT @ q.softmax(dim=-2)).flatten(1, 2).unflatten(-1, pixels)
-        mix, norm = self.out
-        return x + norm(F.conv2d(y, mix.weight.float(), mix.bias.float()).to(x.dtype))
 
 
 def mirrored(x: Tensor, unit: int) -> Tensor:

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restorer.nets.irsde_unet import LinearAttention, mirrored
+from restorer.nets.attention import LinearAttention
+from restorer.nets.irsde_unet import mirrored
 from restorer.nets.official import numbered, some, taken, translated, unwrapped
 
 

@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restorer.nets.attention import ChannelNorm
 from restorer.nets.official import numbered, some, taken, translated, unwrapped
 from restorer.nets.plain_unet import sinusoid
-from restorer.nets.rddm_unet import ChannelNorm
 
 
 class NafNet(nn.Module):

@@ -24,13 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restorer.nets.attention import EPS, Attention, LinearAttention
 from restorer.nets.official import some, taken
 from restorer.nets.plain_unet import sinusoid
 
 GROUPS = 8
-HEADS, HEAD_CHANNELS = 4, 32
-INNER = HEADS * HEAD_CHANNELS
-EPS = 1e-5  # official code takes 1e-3 in half precision; sums are kept in float32 there, so 1e-5 serves both
 
 
 class RddmUNet(nn.Module):
@@ -183,58 +181,6 @@ class Block(nn.Module):
         scale, shift = self.film(time)[:, :, None, None].chunk(2, dim=1)
         h = F.silu(torch.addcmul(shift, self.norm1(self.conv1(x)), 1 + scale))
         return F.silu(self.norm2(self.conv2(h))) + self.skip(x)
-
-
-class ChannelNorm(nn.Module):
-    """Layer norm over the channels of each pixel, with a gain and no bias."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(1, width, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """NCHW to NCHW."""
-        return F.layer_norm(x.movedim(1, -1), self.gain.shape[1:2], self.gain.flatten(), eps=EPS).movedim(-1, 1)
-
-
-class LinearAttention(nn.Module):
-    """x + attention without the pixels' square: keys and values are summed to a small matrix a head first."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = ChannelNorm(width)
-        self.qkv = nn.Conv2d(width, 3 * INNER, 1, bias=False)
-        self.out = nn.Sequential(nn.Conv2d(INNER, width, 1), ChannelNorm(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """NCHW to NCHW."""
-        q, k, v = _heads(self.qkv(self.norm(x)))
-        context = k.softmax(dim=-1) @ v.mT
-        # Values are divided by the number of pixels, upstream too, though the softmax of k has averaged them already.
-        context = context * (HEAD_CHANNELS**-0.5 / (x.shape[-2] * x.shape[-1]))
-        y = context.mT @ q.softmax(dim=-2)
-        return x + self.out(y.flatten(1, 2).unflatten(-1, x.shape[-2:]))
-
-
-class Attention(nn.Module):
-    """x + softmax attention over all pixels."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = ChannelNorm(width)
-        self.qkv = nn.Conv2d(width, 3 * INNER, 1, bias=False)
-        self.out = nn.Conv2d(INNER, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """NCHW to NCHW."""
-        q, k, v = (part.mT for part in _heads(self.qkv(self.norm(x))))
-        y = F.scaled_dot_product_attention(q, k, v)
-        return x + self.out(y.mT.flatten(1, 2).unflatten(-1, x.shape[-2:]))
-
-
-def _heads(qkv: Tensor) -> tuple[Tensor, ...]:
-    """(N, 3 INNER, H, W) to three of (N, HEADS, HEAD_CHANNELS, pixels)."""
-    return qkv.flatten(2).unflatten(1, (3, HEADS, HEAD_CHANNELS)).unbind(dim=1)
 
 
 def _upsample(width_in: int, width: int) -> nn.Sequential:

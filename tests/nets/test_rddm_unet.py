@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from official_rddm import official_shapes, official_state, wave
 
 from restorer.nets import NETS
+from restorer.nets.attention import ChannelNorm
 from restorer.nets.rddm_unet import (
     FORMS,
     Attention,
     Block,
-    ChannelNorm,
     LinearAttention,
     RddmUNet,
     TwoRddmUNets,

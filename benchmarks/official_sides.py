@@ -17,6 +17,7 @@ from restorer import Restorer
 from restorer.device import DTYPES
 from restorer.entry import GENERATE, Entry, Predict, Sample, Size
 from restorer.load import Found, build_schedule, denoiser
+from restorer.nets.enlarge import fold
 
 SEED = 0
 FEWER = 3
@@ -40,7 +41,7 @@ def nets(
     call = no_grad(lambda: ask(theirs, there, t))
     turns = [Turn("official, fp32", call, call, nets=(theirs,))]
     for dtype in options.dtype:
-        net = deepcopy(own).to(device, DTYPES[dtype], memory_format=torch.channels_last).eval()
+        net = fold(deepcopy(own).to(device, DTYPES[dtype], memory_format=torch.channels_last).eval())
         shown = x.to(device, DTYPES[dtype], memory_format=torch.channels_last)
         call = no_grad(lambda net=net, shown=shown: own_ask(net, shown, t))
         turns.append(Turn(f"ours, {dtype}", call, call, exact=dtype == "fp32", nets=(net,)))
@@ -89,5 +90,5 @@ def in_memory(entry: Entry, net: nn.Module, options: argparse.Namespace, dtype: 
     made = []
     for word in dict.fromkeys((dtype, "fp32")):
         copy = deepcopy(net).to(options.device, DTYPES[word], memory_format=torch.channels_last)
-        made.append(denoiser(copy.eval().requires_grad_(False), schedule, entry, DTYPES[word]))
+        made.append(denoiser(fold(copy.eval().requires_grad_(False)), schedule, entry, DTYPES[word]))
     return Restorer(Found(entry, Path(), ""), made[0], options.device, made[-1])

@@ -25,6 +25,7 @@ from restorer.errors import DeviceError, ModelError, UsageError, unknown
 from restorer.hub.checked import sha256_of
 from restorer.hub.layout import SAFE, leaves
 from restorer.nets import CODECS, GUIDES, NETS
+from restorer.nets.enlarge import fold
 from restorer.prepare import preparation
 from restorer.strict import misfit
 
@@ -238,7 +239,7 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
         if wrong:
             raise UsageError(f"{wrong}.")
         net.load_state_dict(state, assign=True)
-        net = net.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        net = fold(net.to(memory_format=torch.channels_last).eval().requires_grad_(False))
         with torch.inference_mode(), device:
             _check_sizes(net, entry, dtype)
     except (UsageError, RuntimeError, MemoryError) as error:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorer.nets.ddpm_unet import Attention, sinusoid
+from restorer.nets.enlarge import Enlarge
 from restorer.nets.official import check_tensors, some, weight_of
 
 EPS = 1e-5
@@ -190,11 +191,11 @@ class Grow(nn.Module):
 
     def __init__(self, width: int, learned: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1) if learned else nn.Identity()
+        self.conv = Enlarge(width, width) if learned else nn.Upsample(scale_factor=2.0, mode="nearest")
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
         """NCHW to twice H and W."""
-        return self.conv(_twice(x))
+        return self.conv(x)
 
 
 class Maker:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restorer.nets.enlarge import Enlarge
 from restorer.nets.official import check_tensors
 
 SLOWEST = 10_000
@@ -79,7 +80,7 @@ class DdpmUNet(nn.Module):
             below = [widths[min(i + 1, coarsest)], *[width] * layers]
             aside = [*[width] * layers, widths[max(i - 1, 0)]]
             fed = [a + b for a, b in zip(below, aside, strict=True)]
-            grow = nn.Conv2d(width, width, 3, padding=1) if i > 0 else None
+            grow = Enlarge(width, width) if i > 0 else None
             self.up.append(Up(*make.level(fed, width, attention_up[i]), grow))
         self.last = nn.GroupNorm(groups, widths[0], eps=eps)
         self.exit = nn.Conv2d(widths[0], out_channels, 3, padding=1)
@@ -130,7 +131,7 @@ class Up(nn.Module):
         for i, block in enumerate(self.blocks):
             x = block(torch.cat([x, aside.pop()], dim=1), told)
             x = self.attends[i](x) if self.attends else x
-        return x if self.grow is None else self.grow(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return x if self.grow is None else self.grow(x)
 
 
 class Block(nn.Module):

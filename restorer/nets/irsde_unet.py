@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorer.nets.attention import Attention, LinearAttention
+from restorer.nets.enlarge import Enlarge
 from restorer.nets.official import numbered, some, taken, translated, unwrapped
 from restorer.nets.plain_unet import sinusoid
 
@@ -131,7 +132,7 @@ def _conv(width_in: int, width: int) -> nn.Conv2d:
 
 
 def _upsample(width_in: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width_in, width, 3, padding=1))
+    return nn.Sequential(nn.Identity(), Enlarge(width_in, width))  # official code has a module for each part
 
 
 MIDDLES: dict[str, type[nn.Module]] = {"linear": LinearAttention, "full": Attention}

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorer.nets.attention import LinearAttention
+from restorer.nets.enlarge import Enlarge
 from restorer.nets.irsde_unet import mirrored
 from restorer.nets.official import numbered, some, taken, translated, unwrapped
 
@@ -125,7 +126,7 @@ def _conv(width_in: int, width: int) -> nn.Conv2d:
 
 
 def _upsample(width_in: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width_in, width, 3, padding=1))
+    return nn.Sequential(nn.Identity(), Enlarge(width_in, width))  # official code has a module for each part
 
 
 # A part's name here -> in the official code, whose modules are sequences in wrappers.

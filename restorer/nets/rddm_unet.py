@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorer.nets.attention import EPS, Attention, LinearAttention
+from restorer.nets.enlarge import Enlarge
 from restorer.nets.official import some, taken
 from restorer.nets.plain_unet import sinusoid
 
@@ -184,7 +185,7 @@ class Block(nn.Module):
 
 
 def _upsample(width_in: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width_in, width, 3, padding=1))
+    return nn.Sequential(nn.Identity(), Enlarge(width_in, width))  # official code has a module for each part
 
 
 FORMS: dict[str, type[nn.Module]] = {

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from restorer import hub
+from restorer import heap, hub
 from restorer.convert.diffusers import SIGN, entry_of, is_diffusers, read_state
 from restorer.device import is_out_of_memory
 from restorer.diffusion.guidance import Guide
@@ -224,6 +224,8 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
     Raises ``ModelError`` when card and weights do not agree, ``DeviceError`` when the device has too little memory.
     """
     entry = found.entry
+    if device.type == "cpu":
+        heap.keep()
     try:
         check_names(entry)
         with torch.device("meta"):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from restorer import heap
 from restorer.cli import (
     compare,
     convert,
@@ -61,6 +62,7 @@ def about(version: Version = False, offline: Offline = False) -> None:
 
 def main() -> None:
     """The console script."""
+    heap.keep()
     app(prog_name="restorer")
 
 

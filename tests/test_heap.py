@@ -1,0 +1,36 @@
+"""What is freed is kept: the second time, a large block costs no new pages."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+ALLOCATE = """
+import resource, sys
+import torch
+from restorer import heap
+if sys.argv[1] == "keep":
+    heap.keep()
+def pages(megabytes):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.empty(megabytes * 2**20, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+pages(1)
+print(pages(20), pages(100))
+"""
+
+
+def pages(word):
+    """New pages of five blocks of 20 MiB, and of five of 100 MiB, one after another."""
+    done = subprocess.run([sys.executable, "-c", ALLOCATE, word], check=True, capture_output=True, text=True)
+    return [int(part) for part in done.stdout.split()]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_blocks_are_taken_again_and_large_ones_are_of_large_pages():
+    kept, large = pages("keep")
+    usual, _ = pages("as it is")
+    assert usual > 5 * 5000 * 0.9
+    assert kept < usual / 2

@@ -23,7 +23,7 @@ from restorer.metrics import psnr, ssim
 from restorer.settings import Settings
 
 SETS = ("Kodak24", "McMaster", "Set14", "Set5", "CBSD68_every5th")
-RUNS = ("irsde-ode:100", "ode:100", "ode-2:1", "ode-2:5", "ode-2:10", "ode-2:20", "ode-3:10", "sde-2:10")
+RUNS = ("irsde-ode:100", "ode:100", "ode-2:1", "ode-2:2", "ode-2:5", "ode-2:10", "ode-2:20", "ode-3:10", "sde-2:10")
 
 
 def noisy(data: Path, name: str, sigma: float) -> Iterator[tuple[Tensor, Tensor]]:

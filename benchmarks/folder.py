@@ -1,6 +1,6 @@
 """A folder of pictures of mixed sizes, by `restorer restore`, against the bare network on the same pixels.
 
-    python benchmarks/folder.py DATA [-m MODEL] [--pictures N] [--rounds N] [--batch-size N]
+    python benchmarks/folder.py DATA [-m MODEL] [--steps N] [--pictures N] [--rounds N] [-b N]
 
 DATA: clean pictures, of which crops of many sizes are damaged as `restorer degrade` does. Both sides are measured in
 turn: the command's own seconds, without its start (loading the model included), and the calls of the net that those
@@ -53,9 +53,10 @@ def bare(restorer: Restorer, pictures: list[torch.Tensor], steps: int) -> float:
     return time.perf_counter() - started
 
 
-def command(folder: Path, model: str, batch: int) -> float:
+def command(folder: Path, model: str, batch: int, steps: int) -> float:
     with TemporaryDirectory() as out:
         words = [sys.executable, "-m", "restorer", "restore", str(folder), "-o", out, "-m", model, "--json"]
+        words += ["--steps", str(steps)]
         done = subprocess.run([*words, "-b", str(batch)], check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])["summary"]["seconds"]
 
@@ -64,12 +65,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("-m", "--model", default="rddm-derain-tiny")
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("-b", "--batch-size", type=int, default=1)
     options = parser.parse_args()
     restorer = Restorer.from_pretrained(options.model)
-    steps = restorer.settled(Settings()).steps
+    steps = restorer.settled(Settings(options.steps)).steps
     with TemporaryDirectory() as place:
         files = fill(options.data, Path(place), options.pictures)
         lo, hi = restorer.denoiser.bounds
@@ -80,7 +82,7 @@ def main() -> None:
         nets, runs = [], []
         for _ in range(options.rounds):
             nets.append(bare(restorer, pictures, steps))
-            runs.append(command(Path(place), options.model, options.batch_size))
+            runs.append(command(Path(place), options.model, options.batch_size, steps))
             print(f"net {nets[-1]:.1f} s, command {runs[-1]:.1f} s", flush=True)
     net, run = statistics.median(nets), statistics.median(runs)
     print(

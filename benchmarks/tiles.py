@@ -1,6 +1,6 @@
 """Windows against the whole: PSNR of both, and the step across the windows' edges against the step elsewhere.
 
-    python benchmarks/tiles.py DATA [-m MODEL] [--tile SIDE] [--degrade RECIPE] [--strength S] [--dtype fp32]
+    python benchmarks/tiles.py DATA [-m MODEL] [--tile SIDE] [--degrade RECIPE] [--strength S] [--steps N]
 
 DATA: 512 x 512 pictures, of which each four make one of 1024 x 1024. The step is the mean absolute difference of
 neighbouring pixels; a picture has edges of its own where windows end, so it is also told of the whole.
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=512)
     parser.add_argument("--degrade", default="rain")
     parser.add_argument("--strength", type=float, default=0.5)
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--pictures", type=int, default=2)
     options = parser.parse_args()
@@ -62,7 +63,7 @@ def main() -> None:
     print(f"{restorer.entry.name} in {restorer.denoiser.dtype}: windows of {over.size[0]}, edges at {sorted(edges)}")
     for i, clean in enumerate(mosaics(options.data, options.pictures)):
         y = degrade(clean, options.degrade, strength=options.strength, rng=torch.Generator().manual_seed(i)).clamp(0, 1)
-        whole, tiled = (restorer.restore(y, Settings(tiling=t)) for t in (Tiling(0), tiling))
+        whole, tiled = (restorer.restore(y, Settings(options.steps, tiling=t)) for t in (Tiling(0), tiling))
         scores = [psnr(v, clean) for v in (y, whole, tiled)]
         ratios = [step_ratio(v, edges) for v in (whole, tiled)]
         print(f"picture {i}: {scores[0]:.2f} dB; whole {scores[1]:.3f}, tiled {scores[2]:.3f}; ", end="")

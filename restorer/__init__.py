@@ -3,7 +3,7 @@
 PIL, numpy or tensor in, the same kind out:
 
     from restorer import Restorer
-    Restorer.from_pretrained("rddm-derain-tiny")(image, steps=5, seed=0)
+    Restorer.from_pretrained("rddm-derain-tiny")(image, seed=0)
 """
 
 from __future__ import annotations

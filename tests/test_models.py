@@ -60,6 +60,7 @@ def test_the_weights_carry_the_same_card(name):
     found = find(name)
     inside = card_inside(found.weights)
     assert (inside.net, inside.schedule, inside.predict) == (found.entry.net, found.entry.schedule, found.entry.predict)
+    assert inside.sample == found.entry.sample
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -81,7 +82,7 @@ def test_the_readme_is_a_card_for_the_hub(name):
         assert f"{score.value:.2f}" in text, f"{score} is not in the card's table"
 
 
-@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("steps", [None, 1, 5])
 def test_the_deraining_model_takes_out_rain(steps):
     rows, columns = torch.linspace(0, 1, 96)[:, None], torch.linspace(0, 1, 120)[None]
     waves = [0.4 + 0.25 * torch.sin(9 * rows + k) * torch.cos(7 * columns) for k in range(3)]
@@ -94,13 +95,14 @@ def test_the_deraining_model_takes_out_rain(steps):
 
 @pytest.mark.parametrize("sigma", [15.0, 25.0, 50.0])
 @pytest.mark.parametrize("told", [True, False])
-def test_the_denoising_model_takes_out_noise(sigma, told):
+@pytest.mark.parametrize("steps", [None, 1, 5])
+def test_the_denoising_model_takes_out_noise(sigma, told, steps):
     rows, columns = torch.linspace(0, 1, 96)[:, None], torch.linspace(0, 1, 121)[None]
     waves = [0.5 + 0.3 * torch.sin(19 * rows + k) * torch.cos(17 * columns) for k in range(3)]
     clean = torch.stack(waves)[None]
     noisy = clean + sigma / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(3))
     restorer = Restorer.from_pretrained("irsde-denoise-tiny", device="cpu", dtype="fp32")
-    settings = Settings(sigma=sigma if told else None)
+    settings = Settings(steps, sigma=sigma if told else None)
     assert psnr(restorer.restore(noisy, settings), clean) - psnr(noisy, clean) > 8
 
 

@@ -67,7 +67,7 @@ def test_a_model_that_does_something_else_is_found_by_its_score(copy):
     state[key] = state[key] * 1.5
     save_file(state, copy / "model.safetensors")
     renew(copy)
-    with pytest.raises(ModelError, match=r"the test picture comes out at .* dB, the card says 23\.66; the"):
+    with pytest.raises(ModelError, match=r"the test picture comes out at .* dB, the card says 24\.88; the"):
         verify(str(copy))
 
 
@@ -99,7 +99,7 @@ def test_sums_that_are_none_are_refused(tmp_path, line):
 
 def test_the_command(cli, copy):
     told = cli("models", "verify", copy)
-    assert told.exit_code == 0 and "OK" in told.stdout and "23.66 dB, expected 23.66" in told.stdout
+    assert told.exit_code == 0 and "OK" in told.stdout and "24.88 dB, expected 24.88" in told.stdout
     flip(copy / "model.safetensors")
     told = cli("models", "verify", copy, MODEL, "--json")
     lines = [json.loads(line) for line in told.stdout.splitlines()]

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from restorer import heap
 from restorer.cli import (
     compare,
     convert,
@@ -62,7 +61,9 @@ def about(version: Version = False, offline: Offline = False) -> None:
 
 def main() -> None:
     """The console script."""
-    heap.keep()
+    from restorer import heap
+
+    heap.keep()  # before torch takes memory
     app(prog_name="restorer")
 
 

@@ -51,9 +51,14 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
     """Seconds until the device has done it."""
     started = time.perf_counter()
     call()
+    return clock(device) - started
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, told when the device has done all that it was given."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-    return time.perf_counter() - started
+    return time.perf_counter()
 
 
 def take(comparison: Comparison, device: torch.device, warmup: int) -> list[Taken]:

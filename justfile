@@ -29,6 +29,10 @@ scores *ARGS:
 speed *ARGS:
     .venv/bin/python benchmarks/official.py {{ARGS}}
 
+# All tables of docs/performance.md: `just performance --data DATA --rddm PATH --irsde PATH --ddnm PATH`.
+performance *ARGS:
+    .venv/bin/python benchmarks/performance.py {{ARGS}}
+
 # What CI runs, in a fresh virtual environment.
 ci:
     .ci/run

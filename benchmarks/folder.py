@@ -1,10 +1,14 @@
-"""A folder of pictures of mixed sizes, by `restorer restore`, against the bare network on the same pixels.
+"""A folder of pictures, by `restorer restore`, against the bare network on the same pixels.
 
-    python benchmarks/folder.py DATA [-m MODEL] [--steps N] [--pictures N] [--rounds N] [-b N]
+    python benchmarks/folder.py DATA [-m MODEL] [--steps N] [--pictures N] [--side N] [--rounds N] [-b N]
+        [--device cuda] [--dtype bf16] [--quick] [--write [PAGE]]
 
-DATA: clean pictures, of which crops of many sizes are damaged as `restorer degrade` does. Both sides are measured in
-turn: the command's own seconds, without its start (loading the model included), and the calls of the net that those
-pictures take, with the pixels in memory already.
+DATA: clean pictures, of which crops are damaged as `restorer degrade` does: of many sizes, or with --side all of that
+one, taken from pictures that are large enough. Both sides are measured in turn: the command's own seconds, without its
+start (loading the model included), and the calls of the net that those pictures take, one picture at a time, with the
+pixels in memory already.
+
+``--quick`` is a few small pictures. ``--write`` puts the table into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -15,28 +19,38 @@ import random
 import statistics
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from speed_page import PAGE, markdown, told
+from turns import timed
 
 from restorer import Restorer, images
+from restorer.cli import machine
 from restorer.degrade import degrade
+from restorer.device import dtype_name
+from restorer.errors import RestorerError
 from restorer.images import format_of, read
+from restorer.images.peek import size_of
 from restorer.sampling import pad
 from restorer.settings import Settings
 
 SIDES = (200, 640)
+TOY = {"pictures": 3, "side": 16, "rounds": 1}
 
 
-def fill(data: Path, folder: Path, count: int) -> list[Path]:
-    files = sorted(file for file in data.rglob("*") if format_of(file))
+def fill(data: Path, folder: Path, count: int, side: int | None = None) -> list[Path]:
+    """Damaged crops of ``data``; ``side``: of each of them, None: of many sizes."""
+    files = sorted(file for file in data.rglob("*") if format_of(file) and _holds(file, side or 1))
+    if not files:
+        raise SystemExit(f"{data}: no pictures" + (f" of {side} x {side} pixels or more." if side else "."))
     draw = random.Random(0)
     made = []
     for i in range(count):
         pixels = read(draw.choice(files)).pixels
-        height, width = (min(draw.randint(*SIDES), side) for side in pixels.shape[-2:])
+        height, width = (side or min(draw.randint(*SIDES), own) for own in pixels.shape[-2:])
         rng = torch.Generator().manual_seed(i)
         damaged = degrade(pixels[..., :height, :width], "rain", strength=0.5, rng=rng)
         made.append(folder / f"{i:03d}.{draw.choice(('jpg', 'png'))}")
@@ -44,52 +58,105 @@ def fill(data: Path, folder: Path, count: int) -> list[Path]:
     return made
 
 
-def bare(restorer: Restorer, pictures: list[torch.Tensor], steps: int) -> float:
-    started = time.perf_counter()
-    with torch.inference_mode():
-        for y in pictures:
-            for t in range(steps):
-                restorer.denoiser(y, restorer.denoiser.schedule.T - t, y, y)
-    return time.perf_counter() - started
+def _holds(file: Path, side: int) -> bool:
+    """Whether a crop of that side can be cut from the picture."""
+    size = size_of(file)
+    return size is not None and min(size) >= side
 
 
-def command(folder: Path, model: str, batch: int, steps: int) -> float:
+def ready(restorer: Restorer, files: Sequence[Path]) -> list[torch.Tensor]:
+    """The pictures as the net is shown them, on its device."""
+    lo, hi = restorer.denoiser.bounds
+    padded = (pad(lo + (hi - lo) * read(file).pixels, restorer.entry.size.multiple) for file in files)
+    return [y.to(restorer.device, memory_format=torch.channels_last) for y in padded]
+
+
+def bare(restorer: Restorer, pictures: Sequence[torch.Tensor], steps: int) -> float:
+    def calls() -> None:
+        with torch.inference_mode():
+            for y in pictures:
+                for t in range(steps):
+                    restorer.denoiser(y, restorer.denoiser.schedule.T - t, y, y)
+
+    return timed(calls, restorer.device)
+
+
+def command(folder: Path, restorer: Restorer, steps: int, options: argparse.Namespace) -> float:
     with TemporaryDirectory() as out:
-        words = [sys.executable, "-m", "restorer", "restore", str(folder), "-o", out, "-m", model, "--json"]
-        words += ["--steps", str(steps)]
-        done = subprocess.run([*words, "-b", str(batch)], check=True, capture_output=True, text=True)
+        words = [sys.executable, "-m", "restorer", "restore", str(folder), "-o", out, "-m", options.model, "--json"]
+        words += ["--device", str(restorer.device), "--dtype", dtype_name(restorer.denoiser.dtype)]
+        words += ["--steps", str(steps), "-b", str(options.batch_size)]
+        done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"restorer ended with {done.returncode}: {done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])["summary"]["seconds"]
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    options = _options(words)
+    try:
+        restorer = Restorer.from_pretrained(options.model, device=options.device, dtype=options.dtype)
+        compare(restorer, options)
+    except RestorerError as error:
+        raise SystemExit(str(error)) from error
+
+
+def compare(restorer: Restorer, options: argparse.Namespace) -> None:
+    """Take turns, and tell the table."""
+    steps = restorer.settled(Settings(options.steps)).steps
+    with TemporaryDirectory() as place:
+        files = fill(options.data, Path(place), options.pictures, options.side)
+        pictures = ready(restorer, files)
+        bare(restorer, pictures[:5], steps)
+        nets, runs = [], []
+        for _ in range(options.rounds):
+            nets.append(bare(restorer, pictures, steps))
+            runs.append(command(Path(place), restorer, steps, options))
+            print(f"net {nets[-1]:.1f} s, command {runs[-1]:.1f} s", flush=True)
+    pixels = sum(y.shape[-1] * y.shape[-2] for y in pictures)
+    net, run = statistics.median(nets), statistics.median(runs)
+    made = table(len(files), pixels, run, net)
+    told(_heading(restorer, options, steps), made, options.write)
+
+
+def table(count: int, pixels: int, run: float, net: float) -> str:
+    """As Markdown, of the seconds of the command's ``run`` and of the bare ``net``."""
+    seconds = {"restorer restore": run, "the bare net": net}
+    return markdown(
+        {
+            "": list(seconds),
+            "pictures a minute": [f"{60 * count / one:.1f}" for one in seconds.values()],
+            "megapixels a second": [f"{pixels / 1e6 / one:.3f}" for one in seconds.values()],
+            "part of the bare net's": [f"{100 * net / one:.1f} %" for one in seconds.values()],
+        }
+    )
+
+
+def _heading(restorer: Restorer, options: argparse.Namespace, steps: int) -> str:
+    side = options.side
+    sizes = f"{side} x {side}" if side else f"{SIDES[0]} to {SIDES[1]} pixels a side"
+    together = f", batch size {options.batch_size}" if options.batch_size > 1 else ""
+    model = f"{restorer.entry.name}, {steps} steps, {dtype_name(restorer.denoiser.dtype)}{together}"
+    return f"A folder of {options.pictures} pictures of {sizes}, {model}, {machine.line(restorer.device)}"
+
+
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("-m", "--model", default="rddm-derain-tiny")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--side", type=int, help="Of every picture, by default many sizes.")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("-b", "--batch-size", type=int, default=1)
-    options = parser.parse_args()
-    restorer = Restorer.from_pretrained(options.model)
-    steps = restorer.settled(Settings(options.steps)).steps
-    with TemporaryDirectory() as place:
-        files = fill(options.data, Path(place), options.pictures)
-        lo, hi = restorer.denoiser.bounds
-        multiple = restorer.entry.size.multiple
-        pictures = [pad(lo + (hi - lo) * read(file).pixels, multiple) for file in files]
-        pixels = sum(y.shape[-1] * y.shape[-2] for y in pictures)
-        bare(restorer, pictures[:5], steps)
-        nets, runs = [], []
-        for _ in range(options.rounds):
-            nets.append(bare(restorer, pictures, steps))
-            runs.append(command(Path(place), options.model, options.batch_size, steps))
-            print(f"net {nets[-1]:.1f} s, command {runs[-1]:.1f} s", flush=True)
-    net, run = statistics.median(nets), statistics.median(runs)
-    print(
-        f"{len(files)} pictures, {pixels / 1e6:.1f} megapixels, {steps} steps: net {pixels / net / 1e6:.3f} MP/s, ",
-        end="",
-    )
-    print(f"command {pixels / run / 1e6:.3f} MP/s: {100 * net / run:.1f} % of the bare network's throughput")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--quick", action="store_true", help="A few small pictures.")
+    parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="PAGE")
+    options = parser.parse_args(words)
+    if options.quick:
+        vars(options).update(TOY)
+    return options
 
 
 if __name__ == "__main__":

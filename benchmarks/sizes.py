@@ -15,18 +15,14 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from torch.nn.functional import interpolate
+from drawn import drawn, sides
 
 from restorer import images
 
 
 def draw(file: Path, megapixels: float, bits: int) -> tuple[int, int]:
-    height, width = (round((1e6 * megapixels * ratio) ** 0.5 / 4) * 4 for ratio in (3 / 4, 4 / 3))
-    rng = torch.Generator().manual_seed(0)
-    pixels = interpolate(torch.rand(1, 3, 9, 12, generator=rng), (height, width), mode="bilinear")
-    pixels += 0.02 * torch.randn(pixels.shape, generator=rng)
-    images.write(images.Picture(pixels.clamp_(0, 1), bits=bits), file, bits=bits)
+    height, width = sides(megapixels)
+    images.write(images.Picture(drawn(height, width), bits=bits), file, bits=bits)
     return width, height
 
 

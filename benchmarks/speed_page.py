@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from restorer.errors import UsageError
@@ -11,6 +11,19 @@ from restorer.images.atomic import write_bytes
 
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+
+def told(heading: str, made: str, page: Path | None) -> None:
+    """Print a table, and put it into the page if there is one. Raises as ``write``."""
+    print(f"\n### {heading}\n\n{made}", flush=True)
+    if page:
+        write(page, {heading: made})
+
+
+def markdown(columns: Mapping[str, Sequence[str]]) -> str:
+    """A table of columns, head -> cells."""
+    rows = [list(columns), ["---"] * len(columns), *zip(*columns.values(), strict=True)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def write(page: Path, tables: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """The speed of a training step: ours against that of RDDM's official trainer, on the same net and pictures.
 
-    python benchmarks/trainer.py REPO [--device cuda] [--dim 64] [--batch 1] [--rounds 10] [--size 256] [--write [PAGE]]
+    python benchmarks/trainer.py REPO [--device cuda] [--dim 64] [--batch 1] [--rounds 10] [--size 256] [--quick]
+        [--write [PAGE]]
 
 REPO: a clone of nachifur/RDDM, of which experiment 2 is run (two U-Nets that say residual and noise, L1, Adam, clipped
 gradients, an average of the weights every 10 steps). Official is the trainer's own loop in fp32, one batch a step, with
@@ -11,13 +12,14 @@ is in neither.
 
 First both are asked for the loss of the same weights, pictures, noise and times. Then they take steps in turn, A B C A
 B C, each one timed, after as many as --warmup says. --write puts the table into docs/performance.md.
+--quick is toy sizes, to see that it runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import repeat
 from pathlib import Path
@@ -25,7 +27,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from speed_page import PAGE, write
+from speed_page import PAGE, told
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from turns import Comparison, Turn, table, take
@@ -47,6 +49,7 @@ SEVERAL = 3
 """So many draws of noise and times are compared."""
 MULTS = (1, 2, 4, 8)
 NEVER = 10**9
+TOY = {"dim": 16, "batch": 1, "rounds": 1, "warmup": 0, "size": 32}
 
 
 class Bar:
@@ -214,22 +217,11 @@ def compare(module: ModuleType, options: argparse.Namespace) -> None:
     words = f"dim {options.dim}, {options.batch} x {options.size} x {options.size}, {machine.line(device)}"
     comparison = Comparison(f"RDDM's trainer, one step, {words}", turns, options.rounds)
     made = table(comparison, take(comparison, device, options.warmup))
-    print(f"\n### {comparison.heading}\n\n{made}")
-    if options.write:
-        write(options.write, {comparison.heading: made})
+    told(comparison.heading, made, options.write)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("repo", type=Path, help="A clone of nachifur/RDDM.")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dim", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="PAGE")
-    options = parser.parse_args()
+def main(words: Sequence[str] | None = None) -> None:
+    options = _options(words)
     if not list(options.repo.glob("experiments/2_*/src")):
         raise SystemExit(f"{options.repo}: no clone of nachifur/RDDM with a work tree: experiments/2_*/src is missing.")
     # What loads the official file without all that it imports is the tests'.
@@ -243,6 +235,23 @@ def main() -> None:
             compare(official_module(options.repo, patches), options)
     except RestorerError as error:
         raise SystemExit(str(error)) from error
+
+
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("repo", type=Path, help="A clone of nachifur/RDDM.")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="PAGE")
+    parser.add_argument("--quick", action="store_true", help="Toy sizes, instead of all these numbers.")
+    options = parser.parse_args(words)
+    if options.quick:
+        vars(options).update(TOY)
+    return options
 
 
 if __name__ == "__main__":

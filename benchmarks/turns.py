@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 import torch
+from speed_page import markdown
 from torch import Tensor, nn
 
 TOLERANCE = 1e-3
@@ -50,9 +51,14 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
     """Seconds until the device has done it."""
     started = time.perf_counter()
     call()
+    return clock(device) - started
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, told when the device has done all that it was given."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-    return time.perf_counter() - started
+    return time.perf_counter()
 
 
 def take(comparison: Comparison, device: torch.device, warmup: int) -> list[Taken]:
@@ -99,9 +105,7 @@ def table(comparison: Comparison, found: Sequence[Taken]) -> str:
         "largest difference": ["", *("" if one.off is None else f"{one.off:.1e}" for one in found[1:])],
         "peak memory, GiB": [f"{taken.peak / 2**30:.2f}" if taken.peak else "" for taken in found],
     }
-    shown = {head: cells for head, cells in columns.items() if any(cells)}
-    rows = [list(shown), ["---"] * len(shown), *zip(*shown.values(), strict=True)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown({head: cells for head, cells in columns.items() if any(cells)})
 
 
 def _forget_peak(turn: Turn, device: torch.device) -> int:

@@ -83,7 +83,7 @@ def window_bytes(denoiser: Denoiser, multiple: int, device: torch.device) -> flo
     return live.most / side**2
 
 
-class _Live(TorchDispatchMode):
+class _Counting:
     """Counts the bytes of the tensors that are alive, and remembers the most there were."""
 
     def __init__(self) -> None:
@@ -108,6 +108,14 @@ class _Live(TorchDispatchMode):
 
     def _drop(self, nbytes: int) -> None:
         self.now -= nbytes
+
+
+class _Live(_Counting, TorchDispatchMode):
+    """Counts while it is entered.
+
+    The method is inherited, since torch loads its compiler, which takes seconds, at the first call of one that stands
+    in a mode's own class.
+    """
 
 
 def within_memory(

@@ -1,11 +1,14 @@
 """How the program starts and ends: what it loads, how long that takes, signals, and the first screen."""
 
+import os
 import re
 import signal
+import subprocess
 import sys
 import time
 
 import pytest
+from conftest import ROOT
 
 HEAVY = {"torch", "numpy", "PIL", "safetensors", "tifffile", "huggingface_hub"}
 COMMANDS = ["restore", "derain", "deshadow", "generate", "degrade", "convert-ddim", "train", "tasks", "bench"]
@@ -32,6 +35,30 @@ def test_help_comes_at_once(here, process):
         best = min(best, time.perf_counter() - started)
         assert code == 0 and "derain" in out
     assert best < 0.3
+
+
+COMPILERS = {"torch._dynamo", "torch._inductor", "sympy", "networkx"}
+"""What torch loads for compiling nets: seconds that nobody asked for."""
+
+
+def test_nothing_that_compiles_is_loaded_to_restore_a_picture(here, draw, toy):
+    # So large that a window is measured first.
+    draw("a.png", size=(520, 520))
+    words = ["derain", "a.png", "-o", "b.png", "-m", str(toy), "--steps", "1", "-d", "cpu", "--dtype", "fp32"]
+    code = f"""
+import sys
+from restorer.cli.app import app
+try:
+    app({words}, prog_name="restorer")
+except SystemExit as left:
+    assert not left.code
+print(*{{*sys.modules}})
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 0, done.stderr
+    loaded = {*done.stdout.splitlines()[-1].split()}
+    assert "torch" in loaded and not loaded & COMPILERS
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for others")

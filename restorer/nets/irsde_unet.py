@@ -118,7 +118,7 @@ class Block(nn.Module):
         """x: (N, width_in, H, W); time: (N, embedded)."""
         scale, shift = self.film(time)[:, :, None, None].chunk(2, dim=1)
         h = F.silu(torch.addcmul(shift, self.conv1(x), 1 + scale))
-        return F.silu(self.conv2(h)) + self.skip(x)
+        return F.silu(self.conv2(h)).add_(self.skip(x))
 
 
 def mirrored(x: Tensor, unit: int) -> Tensor:

@@ -181,7 +181,7 @@ class Block(nn.Module):
         """x: (N, width_in, H, W); time: (N, embedded)."""
         scale, shift = self.film(time)[:, :, None, None].chunk(2, dim=1)
         h = F.silu(torch.addcmul(shift, self.norm1(self.conv1(x)), 1 + scale))
-        return F.silu(self.norm2(self.conv2(h))) + self.skip(x)
+        return F.silu(self.norm2(self.conv2(h))).add_(self.skip(x))
 
 
 def _upsample(width_in: int, width: int) -> nn.Sequential:

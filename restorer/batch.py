@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from os import PathLike
 from threading import Event
 from time import perf_counter
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 
@@ -24,7 +24,9 @@ from restorer.report import Comparison
 from restorer.restore import Made, Restorer
 from restorer.settings import Settings
 from restorer.work import Work, degrading, restoring
-from restorer.zeroshot import ZeroShot
+
+if TYPE_CHECKING:
+    from restorer.zeroshot import ZeroShot
 
 __all__ = ["Files", "Job", "Plan", "Record", "Work", "degrading", "failures", "plan", "restoring", "run", "run_paths"]
 

@@ -20,7 +20,6 @@ from restorer.images.atomic import write_bytes
 from restorer.images.many import gif
 from restorer.images.recipe import same_recipe
 from restorer.metrics import psnr
-from restorer.plot import line_chart
 
 Kind = Literal["gif", "frames", "plot"]
 
@@ -156,6 +155,8 @@ class Curves:
 
     def drawn(self, result: Tensor) -> list[Tensor]:
         """The chart, as a picture (1, 3, H, W), float32 RGB in [0, 1]."""
+        from restorer.plot import line_chart
+
         words = {"title": "PSNR against the ground truth", "x": "Sampling steps done", "y": "PSNR (dB)"}
         return [images.to_tensor(line_chart({"x_t": self.x, "predicted x0": self.x0}, **words))[0]]
 

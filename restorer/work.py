@@ -12,18 +12,20 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from restorer import __version__, zeroshot
-from restorer.degrade import Damage, damages, degrade, drawn, is_file, parse_recipe, tables
+from restorer import __version__
 from restorer.device import dtype_name
 from restorer.memory import PROBE, window_bytes, within_memory
 from restorer.restore import Made, Restorer
 from restorer.settings import Settings, states
-from restorer.zeroshot import ZeroShot
+
+if TYPE_CHECKING:
+    from restorer.degrade import Damage
+    from restorer.zeroshot import ZeroShot
 
 USUAL = 0.5
 """The strength of damage, unless another is asked for."""
@@ -109,6 +111,8 @@ def restoring(
 
 
 def _reconstructing(restorer: Restorer, settings: Settings, zero: ZeroShot, masked: bool) -> dict[str, Any]:
+    from restorer import zeroshot  # here, as models that are told nothing of the damage have no need of it
+
     settings = zeroshot.check(restorer, settings, zero, masked=masked)
     multiple = restorer.entry.size.multiple
     calls = zeroshot.calls(settings, zero, restorer.denoiser.schedule.T)
@@ -157,6 +161,8 @@ def degrading(recipe: str | Sequence[Mapping[str, Any]], strength: float | None,
     ``recipe``: words, the name of a TOML file, or its tables, of which one is drawn for each picture. ``strength``:
     None is 0.5, or what the tables say. Raises ``UsageError`` for an unknown recipe, ``InputError`` for a missing file.
     """
+    from restorer.degrade import damages, is_file, parse_recipe
+
     seed = secrets.randbelow(2**32) if seed == -1 else seed
     made = {"restorer": __version__, "degrade": recipe, "seed": seed}
     if not isinstance(recipe, str) or is_file(recipe):
@@ -171,6 +177,8 @@ def degrading(recipe: str | Sequence[Mapping[str, Any]], strength: float | None,
 
 
 def _one_of_several(kinds: Sequence[Damage], strength: float | None, made: Mapping[str, Any]) -> Work:
+    from restorer.degrade import drawn, tables
+
     def apply(x: Tensor, told: Told, mask: Tensor | None = None, watch: Any = None, sample: int = 0) -> list[Made]:
         seed = made["seed"] + sample
         # Of the seed alone the draw would be the same for all pictures.
@@ -184,5 +192,7 @@ def _one_of_several(kinds: Sequence[Damage], strength: float | None, made: Mappi
 
 
 def _damaged(x: Tensor, recipe: str, strength: float, seed: int) -> Tensor:
+    from restorer.degrade import degrade
+
     # Noise goes beyond black and white, which files do not.
     return degrade(x, recipe, strength=strength, rng=torch.Generator().manual_seed(seed)).clamp(0, 1)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, select_autoescape
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -88,6 +87,8 @@ def row(
 
 def page(rows: Iterable[Row], title: str = "Before and after") -> str:
     """The page, worst first."""
+    from jinja2 import Environment, select_autoescape  # here, as runs that make no page have no need of it
+
     ordered = sorted(rows, key=lambda row: row.worst)
     measured = [row.psnr for row in ordered if row.psnr is not None]
     # The template is data: names of files are hostile until they are escaped, which is what autoescape does.

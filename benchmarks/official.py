@@ -1,7 +1,7 @@
 """Our speed beside that of what one would otherwise run: the official code of the papers, and diffusers.
 
     python benchmarks/official.py [--rddm PATH] [--irsde PATH] [--ddnm PATH] [--diffusers] [--device cuda]
-        [--dtype fp32 bf16] [--size 256] [--batch N] [--dim 64] [--rounds 9] [--quick] [--write [PAGE]]
+        [--dtype fp32 bf16] [--size 256] [--batch N] [--dim 64] [--rounds 9] [--calls] [--quick] [--write [PAGE]]
 
 PATH: clones of nachifur/RDDM, Algolzw/image-restoration-sde and wyhuai/DDNM with their work trees; parts that are not
 named are left out. Both sides have the same random weights. First their results are compared, in fp32 without TF32,
@@ -19,6 +19,7 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -46,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> None:
         for name, path in _wanted(options):
             torch.manual_seed(0)
             with MonkeyPatch.context() as patches:
-                for comparison in PARTS[name][0](path, options, patches):
+                for comparison in islice(PARTS[name][0](path, options, patches), 1 if options.calls else None):
                     made = table(comparison, take(comparison, options.device, options.warmup))
                     heading = _heading(comparison, options)
                     print(f"\n### {heading}\n\n{made}", flush=True)
@@ -90,6 +91,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=64, help="Width of the finest level, 64 in the papers.")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--calls", action="store_true", help="Calls of nets only, no whole pictures.")
     parser.add_argument("--quick", action="store_true", help="Toy sizes, instead of all these numbers.")
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="PAGE")
     options = parser.parse_args(words)

@@ -1,4 +1,7 @@
-"""What official.py compares: each part builds both sides with the same random weights. See the table at the foot."""
+"""What official.py compares: each part builds both sides with the same random weights. See the table at the foot.
+
+The first comparison of each part is a call of the net.
+"""
 
 from __future__ import annotations
 

@@ -11,9 +11,6 @@ import torch
 from speed_page import markdown
 from torch import Tensor, nn
 
-TOLERANCE = 1e-3
-"""By which part of the largest value, or of 1, ways that must agree may differ."""
-
 
 @dataclass(frozen=True)
 class Turn:
@@ -31,11 +28,15 @@ class Turn:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ways to do what ``heading`` says, the first being what the others are measured by."""
+    """Ways to do what ``heading`` says, the first being what the others are measured by.
+
+    ``tolerance``: by which part of the largest value, or of 1, ways that must agree may differ.
+    """
 
     heading: str
     turns: Sequence[Turn]
     rounds: int
+    tolerance: float = 1e-3
 
 
 @dataclass
@@ -85,7 +86,7 @@ def differences(comparison: Comparison) -> list[float | None]:
             first = shown if first is None else first
             off = None if shown is None else float((shown - first).abs().max())
             found.append(off)
-            if turn.exact and not off <= TOLERANCE * max(1.0, float(first.abs().max())):
+            if turn.exact and not off <= comparison.tolerance * max(1.0, float(first.abs().max())):
                 raise ValueError(
                     f"{comparison.heading}: {turn.name} is off {comparison.turns[0].name} by {off:.2g}, which is more "
                     "than rounding; the two do not do the same, and their times say nothing."

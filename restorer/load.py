@@ -214,8 +214,11 @@ def check_names(entry: Entry) -> None:
             raise unknown(kind, name, list(table))
     if entry.prepare is not None and entry.task == GENERATE:
         raise UsageError("prepare: a model that draws new pictures is given none to prepare.")
-    if preparation(entry.prepare).scale != 1 and "mask" in entry.predict.input:
-        raise UsageError(f"prepare: {entry.prepare} makes the picture larger than the mask that the net is shown.")
+    prepared = preparation(entry.prepare)
+    if (prepared.scale != 1 or prepared.side) and "mask" in entry.predict.input:
+        raise UsageError(
+            f"prepare: {entry.prepare} makes the picture smaller or larger than the mask that the net is shown."
+        )
 
 
 def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:

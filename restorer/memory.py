@@ -23,7 +23,7 @@ PROBE = 128
 """Side of the window by which a net's memory is measured."""
 SMALL = 512 * 512
 """A picture of so many pixels is computed whole, without asking."""
-LARGEST: dict[str, int] = {"cpu": 1536}
+LARGEST: dict[str, int] = {"cpu": 1024}
 """Windows need not be larger, kind of device -> pixels; nothing gets faster. See MOST for the others."""
 MOST = 2048
 SHARE = 0.5

@@ -6,6 +6,7 @@ A card says it in a word, most with a number behind a colon:
     enlarge-nearest:4   4 times as wide and high, every pixel a square of its colour
     enlarge-bicubic:4   4 times as wide and high, by cubic interpolation
     fill:1              what the mask marks becomes white; fill:0.5, mid-grey
+    shrink:256          restored at 256 pixels on the short side, where that is smaller; its own pixels get the change
 
 [RDDM] Liu et al., CVPR 2024.   [IR-SDE] Luo et al., ICML 2023.   [GOUB] Yue et al., ICML 2024.
 """
@@ -25,6 +26,8 @@ from restorer.errors import UsageError, unknown
 
 LARGEST = 16
 """The most times as wide and high that a card may ask for; official models go to 4."""
+SMALLEST = 32
+"""Pixels on the short side to which a card may shrink pictures at most."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,16 @@ class Preparation:
 
     ``apply``: (y, mask or None) -> what is restored, all (1, 3, H, W), RGB in [0, 1]; cubic interpolation alone goes
     beyond that beside edges. ``told``: the same for readers. ``scale``: how many times as wide and high the picture
-    becomes. ``fills``: it is a mask that says where.
+    becomes. ``fills``: it is a mask that says where. ``finish``: (y as given, what was restored, what came of it) ->
+    the picture; ``side``: the most pixels on the short side of what is restored.
     """
 
     apply: Callable[[Tensor, Tensor | None], Tensor]
     told: str = ""
     scale: int = 1
     fills: bool = False
+    finish: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda given, prepared, made: made
+    side: int | None = None
 
 
 def preparation(word: str | None) -> Preparation:
@@ -77,6 +83,33 @@ def _filling(word: str, number: str) -> Preparation:
         raise UsageError(f"prepare: {word!r} does not say how bright; write fill:1, from 0 (black) to 1 (white).")
     told = f"what a mask marks is filled with {value:g}, where 0 is black and 1 white"
     return Preparation(lambda y, mask: y if mask is None else fill(y, mask, value), told, fills=True)
+
+
+def _shrinking(word: str, number: str) -> Preparation:
+    if not (number.isascii() and number.isdecimal() and int(number) >= SMALLEST):
+        raise UsageError(
+            f"prepare: {word!r} does not say how small; write shrink:256, a whole number from {SMALLEST} up."
+        )
+    side = int(number)
+    told = f"it is restored at {side} pixels on the short side, and the change is enlarged"
+    return Preparation(lambda y, mask: shrink(y, side), told, finish=enlarged_change, side=side)
+
+
+def shrink(y: Tensor, side: int) -> Tensor:
+    """``y`` (N, C, H, W), not larger than ``side`` on its short side; smoothed first, as fewer pixels can hold less."""
+    height, width = y.shape[-2:]
+    ratio = side / min(height, width)
+    if ratio >= 1:
+        return y
+    size = max(1, round(ratio * height)), max(1, round(ratio * width))
+    return interpolate(y, size=size, mode="bilinear", antialias=True)
+
+
+def enlarged_change(given: Tensor, prepared: Tensor, made: Tensor) -> Tensor:
+    """``given`` and what was added to it at a smaller size: right for what varies slowly, as light and colour do."""
+    if prepared.shape == given.shape:
+        return made
+    return given + interpolate(made - prepared, size=given.shape[-2:], mode="bilinear")
 
 
 def enlarge(y: Tensor, scale: int, mode: Literal["nearest", "bicubic"]) -> Tensor:
@@ -125,5 +158,6 @@ PREPARATIONS: dict[str, Callable[[str, str], Preparation]] = {
     "enlarge-nearest": partial(_enlarging, "nearest", "nearest neighbour"),
     "enlarge-bicubic": partial(_enlarging, "bicubic", "bicubic interpolation"),
     "fill": _filling,
+    "shrink": _shrinking,
 }
 """The name in a card's ``prepare`` -> what it means, made of (the whole word, what stands behind its colon)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -325,14 +326,16 @@ class Restorer:
         mask = mask if "mask" in self.entry.predict.input else None
         padded, mask = (None if v is None else pad(v, self.entry.size.multiple) for v in (y, mask))
         inner = (..., slice(height), slice(width))
-        seen = watch and (lambda done, x, x0: watch(done, x[inner], x0[inner]))
+        finished = partial(self._preparation.finish, given, y)
+        seen = watch and (lambda done, x, x0: watch(done, finished(x[inner]), finished(x0[inner])))
 
         def attempt(side: int | None) -> list[Made]:
             over = self._windows(padded, side, settings.tiling)
 
             def run(denoiser: Denoiser, some: slice) -> Tensor:
                 marked = None if mask is None else mask[some]
-                return self._run(denoiser, padded[some], settings, over, progress, marked, seen)[inner]
+                made = self._run(denoiser, padded[some], settings, over, progress, marked, seen)[inner]
+                return self._preparation.finish(given[some], y[some], made)
 
             results = run(self.denoiser, slice(None)).split(1)
             how = {} if len(over.corners) == 1 else {"tile": side, "overlap": over.overlap}

@@ -7,6 +7,7 @@ degrading(recipe, strength, seed)     Work that damages
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from torch import Tensor
 from restorer import __version__
 from restorer.device import dtype_name
 from restorer.memory import PROBE, window_bytes, within_memory
+from restorer.prepare import preparation
 from restorer.restore import Made, Restorer
 from restorer.settings import Settings, states
 
@@ -39,10 +41,18 @@ Told = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Cost:
-    """What computing takes: seconds a pixel of the result, all its steps together; bytes a pixel of a window."""
+    """What computing takes: seconds a pixel of the result, all its steps together; bytes a pixel of a window.
+
+    ``side``: where pictures are computed at that many pixels on the short side at most.
+    """
 
     seconds: float
     window_bytes: float
+    side: int | None = None
+
+    def computed(self, width: int, height: int) -> float:
+        """The pixels that are computed of a result of that size."""
+        return width * height * min(1.0, (self.side or math.inf) / min(width, height)) ** 2
 
 
 @dataclass(frozen=True)
@@ -152,7 +162,7 @@ def _cost(restorer: Restorer, calls: int) -> Cost:
         started = perf_counter()
         float(denoiser(blank, denoiser.schedule.T, blank, blank).x0.sum())  # which waits for the device
         seconds = perf_counter() - started
-    return Cost(calls * seconds / side**2, wanted)
+    return Cost(calls * seconds / side**2, wanted, preparation(restorer.entry.prepare).side)
 
 
 def degrading(recipe: str | Sequence[Mapping[str, Any]], strength: float | None, seed: int) -> Work:

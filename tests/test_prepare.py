@@ -5,12 +5,14 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 from toy import toy_model, toy_net
 
 from restorer.errors import ImageError, ModelError, UsageError
-from restorer.prepare import equalize
+from restorer.prepare import equalize, shrink
 from restorer.restore import Restorer
 from restorer.settings import Settings
+from restorer.work import Cost
 
 
 def written_out(levels):
@@ -72,7 +74,9 @@ SHOWN_A_MASK = {"net": {"in_channels": 9}, "predict": {"input": ["x", "y", "mask
         *((f"enlarge-nearest{n}", {}, "how many times") for n in ("", ":", ":1", ":17", ":2.5", ":-4", ":²", ":four")),
         *((f"fill{n}", {}, "how bright") for n in ("", ":", ":1.01", ":-0.1", ":nan", ":white", ":1:1")),
         ("fill:1", {"task": "generate"}, "draws new pictures"),
+        *((f"shrink{n}", {}, "how small") for n in ("", ":", ":31", ":64.5", ":-64", ":small")),
         ("enlarge-bicubic:2", SHOWN_A_MASK, "larger than the mask"),
+        ("shrink:64", SHOWN_A_MASK, "larger than the mask"),
     ],
 )
 def test_other_words_are_errors_of_the_card(tmp_path, word, more, sentence):
@@ -86,6 +90,32 @@ def loaded(folder, **changes):
 
 def random_picture(height=9, width=14, seed=0):
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_large_picture_is_restored_at_a_smaller_size_and_gets_the_change(tmp_path, toy_restorer):
+    model = loaded(tmp_path, prepare="shrink:32")
+    y = random_picture(64, 97)
+    small = shrink(y, 32)
+    assert small.shape == (1, 3, 32, 48)
+    assert torch.allclose(small.mean(), y.mean(), atol=0.01)
+    change = toy_restorer.restore(small, Settings()) - small  # clamped, which nearly nothing is here
+    frames = []
+    made = model.restore(y, Settings(), watch=lambda done, x, x0: frames.append((x.shape, x0.shape)))
+    wanted = (y + interpolate(change, size=y.shape[-2:], mode="bilinear")).clamp(0, 1)
+    assert made.shape == y.shape and set(frames) == {(y.shape, y.shape)}
+    assert (made - wanted).abs().median() < 1e-5 and (made - y).abs().max() > 0.01
+    assert model.recipe(Settings())["prepare"] == "shrink:32"
+
+
+def test_a_small_picture_is_not_shrunk(tmp_path, toy_restorer):
+    y = random_picture(32, 40)
+    made = loaded(tmp_path, prepare="shrink:32").restore(y, Settings())
+    assert (made - toy_restorer.restore(y, Settings())).abs().max() < 1e-5
+
+
+def test_what_is_shrunk_costs_what_is_computed():
+    assert Cost(1e-6, 100.0, side=256).computed(1024, 512) == 512 * 256
+    assert Cost(1e-6, 100.0, side=256).computed(100, 80) == Cost(1e-6, 100.0).computed(100, 80) == 8000
 
 
 @pytest.mark.parametrize("scale", [2, 4])

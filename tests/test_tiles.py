@@ -157,7 +157,7 @@ def test_the_window_is_chosen_from_free_memory(local, monkeypatch):
         monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: int(free))
         assert auto_side(local.denoiser, (1000, 900), MULTIPLE, CPU) in (side, side and side - MULTIPLE)
     monkeypatch.setattr(memory, "free_bytes", lambda device: None)
-    assert auto_side(local.denoiser, (4000, 3000), MULTIPLE, CPU) == 1536
+    assert auto_side(local.denoiser, (4000, 3000), MULTIPLE, CPU) == 1024
     assert auto_side(local.denoiser, (8, 8), MULTIPLE, CPU) is None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from restorer.degrade import Damage
 from restorer.entry import GENERATE, Duty, Entry, Predict, Sample, Size, card, parse
 from restorer.errors import UsageError
-from restorer.prepare import preparation
+from restorer.prepare import Preparation, preparation
 from restorer.train.recipes import preset, read_recipe
 
 
@@ -129,12 +129,18 @@ class Config:
             raise UsageError("data: either every damage has a label and the net has classes, or none has.")
         if self.unconditional and (self.data.damage or self.data.lq or self.data.validation):
             raise UsageError("data: a model that draws new pictures learns from clean ones alone; leave out the rest.")
-        if self.prepare is not None and (preparation(self.prepare).fills or not self.data.lq):
+        if self.prepare is not None:
+            self._check_prepare(preparation(self.prepare))
+        if self.data.clean and not (self.data.damage or self.sample.begin == "picture" or self.unconditional):
+            raise UsageError("data: clean pictures need a damage to learn from; add one, or --degrade rain.")
+
+    def _check_prepare(self, prepared: Preparation) -> None:
+        if prepared.fills or not self.data.lq:
             raise UsageError(
                 f"prepare: {self.prepare} is learned from pairs without a mask; give lq and gt, or leave it."
             )
-        if self.data.clean and not (self.data.damage or self.sample.begin == "picture" or self.unconditional):
-            raise UsageError("data: clean pictures need a damage to learn from; add one, or --degrade rain.")
+        if prepared.side:
+            raise UsageError(f"prepare: {self.prepare} is for a model that is made; train it on crops as they are.")
 
     @property
     def unconditional(self) -> bool:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from official_rddm import official_shapes, official_state, wave
 
-from restorer.nets import NETS
+from restorer.nets import NETS, attention
 from restorer.nets.attention import ChannelNorm
 from restorer.nets.rddm_unet import (
     FORMS,
@@ -302,6 +302,18 @@ def test_linear_attention_is_its_definition_head_by_head():
         heads.append(torch.einsum("nde,ndp->nep", context, query))
     y = torch.cat(heads, dim=1).reshape(2, 128, 4, 6)
     assert torch.allclose(attend(x), x + attend.out[1](attend.out[0](y)), atol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 23])
+def test_linear_attention_by_parts_is_that_of_the_whole(monkeypatch, at_once):
+    attend, x = randomised(LinearAttention(16)).double().requires_grad_(), 9 * picture(2, 16, 4, 6).double()
+    whole = attend(x)
+    slopes = torch.autograd.grad(whole.square().sum(), list(attend.parameters()))
+    monkeypatch.setattr(attention, "AT_ONCE", at_once)
+    parts = attend(x)
+    assert torch.allclose(parts, whole, rtol=1e-12, atol=1e-12)
+    for slope, wanted in zip(torch.autograd.grad(parts.square().sum(), list(attend.parameters())), slopes, strict=True):
+        assert torch.allclose(slope, wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_attention_is_its_definition_head_by_head():

@@ -112,8 +112,8 @@ def told(picture):
 
 
 def printed(values):
-    """Six decimals, and 2e-5 for another order of float32 sums."""
-    return pytest.approx(values, rel=2e-5, abs=1e-6)
+    """Six decimals, and 4e-5 for another order of float32 sums, five steps of them; in float64 six decimals agree."""
+    return pytest.approx(values, rel=4e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("time", SAID)

@@ -8,7 +8,7 @@ U-Net with linear attention at every level (Shen et al., 2021), without any norm
 1 ... T, as it is.
 
 Linear attention divides its values by the number of pixels, so what the net says of a pixel depends on the picture's
-size, and float16 could not hold the quotients: sums of attention are kept in float32. Official layer norms take
+size, and float16 could not hold the quotients: there sums of attention are kept in float32. Official layer norms take
 eps = 1e-5 in float32 and 1e-3 in half precision, so that a net of theirs answers differently there; ours take 1e-5
 always.
 """

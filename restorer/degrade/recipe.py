@@ -40,19 +40,23 @@ class Step(NamedTuple):
 class Damage:
     """One kind of damage of several: how often it is drawn, and between which strengths.
 
-    ``label``: which it is, for a net that is told.
+    ``label``: which it is, for a net that is told. ``reduce``: nets learn it from crops of so many times their patch,
+    damaged and then reduced: for models that restore it at a smaller size (``prepare = "shrink:N"``).
     """
 
     recipe: str
     weight: float = 1.0
     strength: tuple[float, float] = (0.0, 1.0)
     label: int | None = None
+    reduce: int = 1
 
     def __post_init__(self) -> None:
         parse_recipe(self.recipe)
         low, high = self.strength
         if not 0 <= low <= high <= 1:
             raise UsageError(f"damage {self.recipe!r}: strength goes up within 0 to 1, not from {low} to {high}.")
+        if self.reduce < 1:
+            raise UsageError(f"damage {self.recipe!r}: reduce is how many times, from 1 up, not {self.reduce}.")
         if not self.weight > 0:
             raise UsageError(f"damage {self.recipe!r}: weight is above 0, not {self.weight}; leave it out otherwise.")
 

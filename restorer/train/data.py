@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from restorer.degrade import Damage, degrade, drawn
 from restorer.errors import ImageError, InputError, RestorerError, UsageError
 from restorer.images import format_of, read
-from restorer.prepare import preparation
+from restorer.prepare import preparation, shrink
 from restorer.train.config import Config, Data, Optimise
 from restorer.train.team import Team
 
@@ -74,22 +74,26 @@ class Crops(Dataset):
         """The crop of that index. Raises ``ImageError`` or ``InputError`` for a picture that cannot serve."""
         draw = random.Random(f"{self.seed}/{index}")
         gt, lq = self._readable(draw)
-        top, left = (draw.randint(0, side - self.patch) for side in gt.shape[-2:])
+        kind, strength = drawn(self.damage, draw) if self.damage and lq is None else (None, 0.0)
+        side = min(self.patch * (kind.reduce if kind else 1), *gt.shape[-2:])
+        top, left = (draw.randint(0, length - side) for length in gt.shape[-2:])
         mirrored = draw.random() < 0.5 and self.flip
         turns = draw.randrange(4) if self.rotate else 0
 
         def crop(picture: Tensor) -> Tensor:
-            cut = picture[:, top : top + self.patch, left : left + self.patch]
+            cut = picture[:, top : top + side, left : left + side]
             cut = cut.float() / 255 if cut.dtype == torch.uint8 else cut
             return (cut.flip(-1) if mirrored else cut).rot90(turns, (-2, -1))
 
         x0 = crop(gt)
         if lq is not None:
             return x0, crop(lq)
-        if not self.damage:
+        if kind is None:
             return x0, x0
-        y, label = damaged(x0[None], self.damage, draw)
-        return (x0, y[0]) if label is None else (x0, y[0], torch.tensor(label))
+        rng = torch.Generator().manual_seed(draw.getrandbits(32))
+        y = degrade(x0[None], kind.recipe, strength=strength, rng=rng)
+        x0, y = (shrink(picture, self.patch)[0] for picture in (x0[None], y))
+        return (x0, y) if kind.label is None else (x0, y, torch.tensor(kind.label))
 
     def _readable(self, draw: random.Random) -> tuple[Tensor, Tensor | None]:
         for attempt in range(ATTEMPTS):
@@ -195,13 +199,6 @@ def _sound(batch: Batch | RestorerError) -> Batch:
     return batch
 
 
-def damaged(x0: Tensor, damage: Sequence[Damage], draw: random.Random) -> tuple[Tensor, int | None]:
-    """``x0`` (1, 3, H, W) with one of the damages, at a strength between its bounds; and that one's label."""
-    kind, strength = drawn(damage, draw)
-    rng = torch.Generator().manual_seed(draw.getrandbits(32))
-    return degrade(x0, kind.recipe, strength=strength, rng=rng), kind.label
-
-
 def training_pairs(root: Path, data: Data, *, strict: bool = True) -> list[Pair]:
     """Every training pair of the recipe. Raises ``InputError`` naming folders without pictures and unmatched names.
 
@@ -270,6 +267,7 @@ def validation_set(root: Path, data: Data, prepare: str | None = None) -> list[t
             low, high = kind.strength
             strength = min(high, low + (high - low) * (i + 1) / len(pairs))  # which rounding may pass
             y = degrade(x0, kind.recipe, strength=strength, rng=torch.Generator().manual_seed(i))
+            x0, y = (shrink(picture, min(x0.shape[-2:]) // kind.reduce) for picture in (x0, y))
             if kind.label is not None:
                 result.append((x0, y, torch.tensor(kind.label)))
                 continue

@@ -49,6 +49,8 @@ def choose(
     for batches in feed(crops, course, items, course.steps - step, team):
         step, items = step + 1, items + course.pictures * team.count
         loss = finite(descent.step(batches, step), step)
+        # Equal already, where all devices round alike; a team must not part over one that does not.
+        objective.share.data.copy_(team.shared(objective.share.data))
         # Official code looks at the share in the next step, before it is moved again: the same.
         chosen, share = objective.output, float(objective.share.detach())
         warnings = (*remarks, *(sentence for batch in batches for sentence in batch.skipped))

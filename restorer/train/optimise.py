@@ -78,9 +78,10 @@ class Descent:
             return self.objective(student, x0, y, eps, t, loss=course.loss)
 
     def _move(self, lr: float) -> None:
-        self.scaler.unscale_(self.optimiser)
+        # Before they are looked at: of what overflows anywhere, all must hear, or some would leave the step out.
         for weight in self.beside:
             weight.grad = self.team.mean(weight.grad)
+        self.scaler.unscale_(self.optimiser)
         weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
         if self.course.clip:
             nn.utils.clip_grad_norm_(weights, self.course.clip)

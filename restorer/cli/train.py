@@ -25,6 +25,7 @@ def train(
     output: t.Run = None,
     lq: t.Lq = None,
     gt: t.Gt = None,
+    mask: t.Mask = None,
     degrade: t.Degrade = None,
     patch_size: t.Patch = None,
     workers: t.Workers = None,
@@ -70,7 +71,7 @@ def train(
     }
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     layout = list(t.found(data, degrade))
-    chosen = list(t.chosen(lq, gt, degrade))
+    chosen = list(t.chosen(lq, gt, degrade, mask))
 
     from restorer.device import choose_device
     from restorer.load import find

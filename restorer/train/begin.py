@@ -11,7 +11,7 @@ from torch import nn
 from restorer.diffusion.losses import LOSSES, OBJECTIVES
 from restorer.entry import Entry
 from restorer.errors import UsageError, unknown
-from restorer.load import build_net, check_names, find, load
+from restorer.load import build_net, check_names, check_sizes, find, load
 from restorer.nets.plain_unet import PlainUNet
 from restorer.strict import misfit
 from restorer.train.checkpoint import STATE, Checkpoint, load_checkpoint
@@ -72,8 +72,8 @@ def fresh(config: Config, device: torch.device, *, resumed: bool = False) -> tup
     net = build_net(config.net).to(device, memory_format=torch.channels_last)
     entry = config.entry(net.multiple)
     check_names(entry)
-    if "mask" in entry.predict.input:
-        raise UsageError("predict: input: a net that is shown a mask cannot be trained here; leave it out.")
+    with torch.inference_mode(), device:
+        check_sizes(net, entry, torch.float32)
     if config.data.patch_size % net.multiple:
         raise UsageError(f"data: patch_size {config.data.patch_size} is no multiple of {net.multiple}, the net's.")
     if config.init and not resumed:

@@ -73,7 +73,8 @@ class Descent:
         drawn = [draw_noise(course, i, tuple(x0.shape[1:]), schedule.T) for i in items]
         eps = torch.stack([eps for eps, _ in drawn]).to(device)
         t = torch.cat([t for _, t in drawn])
-        student = self.student if batch.label is None else replace(self.student, label=batch.label)
+        mask = None if batch.mask is None else batch.mask.to(device).expand_as(x0)
+        student = replace(self.student, label=batch.label, mask=mask)
         with autocast(course, device):
             return self.objective(student, x0, y, eps, t, loss=course.loss)
 

@@ -59,6 +59,12 @@ Init = Annotated[
         "--init", metavar="MODEL", help="Fine-tune from this model instead of starting fresh.", show_default=False
     ),
 ]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        "--codec", metavar="MODEL", help="Restore the latents of this model's codec, which stays.", show_default=False
+    ),
+]
 Run = Annotated[
     Path | None, typer.Option("--output", "-o", help="Run folder.  [default: runs/<name>]", show_default=False)
 ]

@@ -14,6 +14,9 @@ from restorer.errors import UsageError
 from restorer.prepare import Preparation, preparation
 from restorer.train.recipes import preset, read_recipe
 
+AUTO = "auto"
+"""The output of recipes that leave it open."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -127,6 +130,7 @@ class Config:
     data_note: str = "unknown"
     prepare: str | None = None  # what is done to a degraded picture first, a word of prepare.py
     init: str | None = None  # the model to go on from, what -m takes; None: a fresh net
+    codec: str | None = None  # the model whose codec makes latents, what -m takes: the net restores those
     serves: tuple[Duty, ...] | None = None  # the tasks of a net of several, as in the card
 
     def __post_init__(self) -> None:
@@ -139,6 +143,11 @@ class Config:
         if self.data.clean and not (self.data.damage or self.sample.begin == "picture" or self.unconditional):
             raise UsageError("data: clean pictures need a damage to learn from; add one, or --degrade rain.")
         self._check_masks()
+        if self.codec is not None and (self.predict.clip != "none" or self.predict.output == AUTO):
+            raise UsageError(
+                "codec: values of latents have no bounds, so predict.clip must be none, and predict.output named; not "
+                f"{self.predict.clip} and {self.predict.output}."
+            )
 
     def _check_masks(self) -> None:
         if not self.masked:

@@ -15,10 +15,10 @@ import torch
 from restorer.card import write_readme
 from restorer.entry import Entry
 from restorer.images.atomic import write_bytes
-from restorer.train.begin import AUTO, Start, make, put_back, saying, start_of
+from restorer.train.begin import Start, make, put_back, saying, start_of
 from restorer.train.checkpoint import BEST, MODEL, Checkpoint, log_row, save_checkpoint, save_model, trim_log
 from restorer.train.choose import choose
-from restorer.train.config import Config
+from restorer.train.config import AUTO, Config
 from restorer.train.data import Example, crops_of, crops_remarks, feed, validation_set
 from restorer.train.feedback import check_trackers, write_curves
 from restorer.train.learner import Learner, learner

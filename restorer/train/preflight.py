@@ -20,9 +20,10 @@ from restorer.errors import ImageError, RestorerError, UsageError
 from restorer.images import Picture, read, write
 from restorer.prepare import preparation
 from restorer.report.sheets import grid, small
+from restorer.sampling import decoded, encoded
 from restorer.train.alignment import alike, shift_of, thumbnail
-from restorer.train.begin import AUTO, check_words, make, saying
-from restorer.train.config import Config
+from restorer.train.begin import check_words, make, saying
+from restorer.train.config import AUTO, Config
 from restorer.train.data import Crops, crops_of, crops_remarks, feed, marked, validation_set
 from restorer.train.feedback import check_trackers
 from restorer.train.folders import Pair, training_pairs, unmatched, validation_pairs
@@ -159,11 +160,17 @@ def _write_sheet(file: Path, pupil: Learner, crops: Crops) -> Path:
     for i in range(SHOWN):
         made = crops[i]
         x0, y = made.x0[None], made.y[None]
-        eps, t = draw_noise(course, i, tuple(x0.shape[1:]), student.schedule.T)
-        seen = torch.zeros_like(y) if pupil.descent.blind else lo + (hi - lo) * y
-        x = diffuse(student.schedule, lo + (hi - lo) * x0, seen, eps[None], t)
+        begin, end = (v.to(pupil.team.device) for v in (x0, y))
+        hidden = None
+        if student.codec is not None:
+            (begin, _), (end, hidden) = (encoded(student, v) for v in (begin, end))
+        begin, end = (lo + (hi - lo) * v.cpu() for v in (begin, end))
+        eps, t = draw_noise(course, i, tuple(begin.shape[1:]), student.schedule.T)
+        end = torch.zeros_like(end) if pupil.descent.blind else end
+        x = (diffuse(student.schedule, begin, end, eps[None], t) - lo) / (hi - lo)
+        x = x if hidden is None else decoded(student, x.float().to(pupil.team.device), hidden).cpu()
         mask = () if made.mask is None else (made.mask[None].expand_as(y),)
-        rows.append(small(y, ((x - lo) / (hi - lo)).clamp(0, 1).float(), *mask, x0))
+        rows.append(small(y, x.clamp(0, 1).float(), *mask, x0))
     words = ("degraded", "with noise", *(["mask"] if crops.masked else []), "clean")
     write(Picture(grid(rows, words=words).contiguous()), file)
     return file

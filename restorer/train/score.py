@@ -16,7 +16,7 @@ from restorer.images import write
 from restorer.images.picture import Picture
 from restorer.metrics import psnr
 from restorer.report.sheets import WORDS, grid, small
-from restorer.sampling import pad, sample
+from restorer.sampling import decoded, encoded, pad, sample
 from restorer.settings import Settings
 from restorer.train.config import Config
 from restorer.train.data import Example
@@ -53,9 +53,13 @@ def score(teacher: Denoiser, validation: Sequence[Example], entry: Entry, config
         marked = () if mask is None else (mask.expand_as(y),)
         with autocast(config.train, team.device):
             padded, *where = (pad(v, entry.size.multiple) for v in (y, *marked))
+            hidden = None
+            if teacher.codec is not None:
+                padded, hidden = encoded(teacher, padded.to(team.device))
             for state in sample(asked, padded, own, settings, team.device, mask=where[0] if where else None):
-                restored = state.x[..., :height, :width]
-        restored = ((restored.float().cpu() - lo) / (hi - lo)).clamp(0, 1)
+                restored = (state.x.float() - lo) / (hi - lo)
+            restored = restored if hidden is None else decoded(teacher, restored, hidden)
+        restored = restored[..., :height, :width].float().cpu().clamp(0, 1)
         total += psnr(restored.mul(255).round() / 255, x0)  # as it would be written, which is what a card tells
         if len(shown) < SHOWN:
             shown.append((y.clamp(0, 1), *marked, restored, x0))

@@ -246,7 +246,7 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
         net.load_state_dict(state, assign=True)
         net = fold(net.to(memory_format=torch.channels_last).eval().requires_grad_(False))
         with torch.inference_mode(), device:
-            _check_sizes(net, entry, dtype)
+            check_sizes(net, entry, dtype)
     except (UsageError, RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise DeviceError(f"Model {entry.name!r} does not fit into the memory of {device}; use another.") from error
@@ -273,7 +273,7 @@ def _is_named_by_diffusers(found: Found) -> bool:
         raise ModelError(f"{found.weights}: no safetensors file: {error}") from error
 
 
-def _check_sizes(net: nn.Module, entry: Entry, dtype: torch.dtype) -> None:
+def check_sizes(net: nn.Module, entry: Entry, dtype: torch.dtype) -> None:
     """Raises ``UsageError`` when a net does not take and give pictures of the card's sizes.
 
     It is run on the smallest there may be: on the meta device the same would import torch's compiler, half a second.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from restorer.hub import Listing
 
 CARD = "config.json"
+MASK = "needed, white where a picture is damaged: --mask FILE or FOLDER"
 
 LIST_EXAMPLES = """\
   restorer models list
@@ -201,6 +202,7 @@ def _facts(entry: Entry, folder: Path | None) -> list[tuple[str, str]]:
         ("eta", f"{sample.eta:g}"),
         ("size", f"any from {size.minimum} x {size.minimum} pixels, padded to multiples of {size.multiple}"),
         *([("prepare", entry.prepare)] if entry.prepare else []),
+        *([("mask", MASK)] if "mask" in entry.predict.input else []),
         ("trained on", f"crops of {size.trained} pixels" if size.trained else "crops of unknown size"),
         ("licence", entry.license),
         ("source", entry.source),

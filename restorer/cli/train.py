@@ -22,9 +22,11 @@ def train(
     method: t.Method = None,
     set_: t.Set = None,
     init: t.Init = None,
+    codec: t.Codec = None,
     output: t.Run = None,
     lq: t.Lq = None,
     gt: t.Gt = None,
+    mask: t.Mask = None,
     degrade: t.Degrade = None,
     patch_size: t.Patch = None,
     workers: t.Workers = None,
@@ -68,9 +70,8 @@ def train(
         "train.seed": seed,
         "init": init and repr(init),
     }
-    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     layout = list(t.found(data, degrade))
-    chosen = list(t.chosen(lq, gt, degrade))
+    chosen = list(t.chosen(lq, gt, degrade, mask))
 
     from restorer.device import choose_device
     from restorer.load import find
@@ -81,6 +82,9 @@ def train(
     from restorer.train.team import is_first, launched, leave
 
     like = find(init).entry if init and not config else None
+    codec = codec or (init if like and like.codec else None)
+    flags["codec"] = codec and repr(codec)
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     recipe = read_config(config, [*chosen, *given, *(set_ or [])], method or "rddm", like=like, layout=layout)
     if method and recipe.method != method:
         raise UsageError(f"{config or init}: a recipe of the method {recipe.method}, not {method}; leave out --method.")

@@ -18,6 +18,14 @@ Root = Annotated[
 ]
 Lq = Annotated[Path | None, typer.Option("--lq", help="Degraded pictures, when not DATA/LQ.", rich_help_panel=DATA)]
 Gt = Annotated[Path | None, typer.Option("--gt", help="Clean pictures, when not DATA/GT.", rich_help_panel=DATA)]
+Mask = Annotated[
+    Path | None,
+    typer.Option(
+        "--mask",
+        help="Masks of pairs, white where damaged, when not DATA/MASK; for models that take one.",
+        rich_help_panel=DATA,
+    ),
+]
 Degrade = Annotated[
     str | None,
     typer.Option(
@@ -49,6 +57,12 @@ Init = Annotated[
     str | None,
     typer.Option(
         "--init", metavar="MODEL", help="Fine-tune from this model instead of starting fresh.", show_default=False
+    ),
+]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        "--codec", metavar="MODEL", help="Restore the latents of this model's codec, which stays.", show_default=False
     ),
 ]
 Run = Annotated[
@@ -116,7 +130,7 @@ def found(data: Path, degrade: str | None) -> Iterator[str]:
     if degrade:
         yield 'data.clean=["GT"]' if (data / "GT").is_dir() else 'data.clean=["."]'
         return
-    from restorer.train.data import SIDES
+    from restorer.train.folders import SIDES
 
     for lq, gt in SIDES:
         if (data / lq).is_dir() and (data / gt).is_dir():
@@ -125,11 +139,11 @@ def found(data: Path, degrade: str | None) -> Iterator[str]:
             return
 
 
-def chosen(lq: Path | None, gt: Path | None, degrade: str | None) -> Iterator[str]:
+def chosen(lq: Path | None, gt: Path | None, degrade: str | None, mask: Path | None = None) -> Iterator[str]:
     """The flags that name data, as keys of the recipe. A path is the user's own, not below DATA."""
     if (lq is None) != (gt is None):
         raise UsageError("--lq and --gt go together; give both, or neither.")
-    for key, folder in (("lq", lq), ("gt", gt)):
+    for key, folder in (("lq", lq), ("gt", gt), ("mask", mask)):
         if folder is not None:
             yield f"data.{key}={str(folder.absolute())!r}"
     if degrade:

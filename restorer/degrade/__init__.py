@@ -2,7 +2,8 @@
 
 A degradation is a function ``(x, strength, rng) -> y``; a recipe chains them: ``"rain+drops"`` is rain seen through
 drops on the lens, ``"blur+noise:0.1"`` has noise of strength 0.1 whatever that of the blur. Adding one is a function in
-the module of its family and a line in ``DEGRADATIONS`` (``recipe.py``). Pictures are float32, (1, 3, H, W), RGB in
+the module of its family and a line in ``DEGRADATIONS`` (``recipe.py``); one that can tell where it damages a picture,
+for nets that are shown a mask, has a line in ``MARKING`` too. Pictures are float32, (1, 3, H, W), RGB in
 [0, 1], on the CPU; strength runs from 0 (nothing) over 0.5 (usual) to 1 (heavy).
 
 Levels that people report:
@@ -17,11 +18,15 @@ Levels that people report:
 
 from restorer.degrade.recipe import (
     DEGRADATIONS,
+    MARKING,
     Damage,
     Degradation,
+    Marking,
     Step,
+    can_mark,
     damages,
     degrade,
+    degrade_with_mask,
     drawn,
     is_file,
     parse_recipe,
@@ -30,11 +35,15 @@ from restorer.degrade.recipe import (
 
 __all__ = [
     "DEGRADATIONS",
+    "MARKING",
     "Damage",
     "Degradation",
+    "Marking",
     "Step",
+    "can_mark",
     "damages",
     "degrade",
+    "degrade_with_mask",
     "drawn",
     "is_file",
     "parse_recipe",

@@ -1,4 +1,7 @@
-"""What is lost or painted over: single pixels, strokes, lines and blocks. The net is not told where."""
+"""What is lost or painted over: single pixels, strokes, lines and blocks.
+
+Each can tell where: ``..._with_mask`` gives (y, mask), the mask float32 (1, 1, H, W), 1 where the picture is damaged.
+"""
 
 import math
 
@@ -25,17 +28,33 @@ BLOCK: Range = (0.03, 0.3)  # a block's side, in short sides of the picture
 
 def holes(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     """Lost pixels or scratches."""
-    return mask(x, strength, rng) if chance(rng, MASK_CHANCE) else scratches(x, strength, rng)
+    return holes_with_mask(x, strength, rng)[0]
+
+
+def holes_with_mask(x: Tensor, strength: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As ``holes``, and where."""
+    damage = mask_with_mask if chance(rng, MASK_CHANCE) else scratches_with_mask
+    return damage(x, strength, rng)
 
 
 def mask(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     """Pixels that are black: each with a probability of ``strength``, at most 0.95."""
+    return mask_with_mask(x, strength, rng)[0]
+
+
+def mask_with_mask(x: Tensor, strength: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As ``mask``, and where."""
     kept = torch.rand(1, 1, *x.shape[-2:], generator=rng) >= min(strength, MOST)
-    return x * kept
+    return x * kept, 1 - kept.float()
 
 
 def scratches(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     """Writing, lines, curves and blocks of one colour."""
+    return scratches_with_mask(x, strength, rng)[0]
+
+
+def scratches_with_mask(x: Tensor, strength: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As ``scratches``, and where."""
     height, width = x.shape[-2:]
     kinds = whole(rng, *KINDS)
     area = COVER * strength * uniform(rng, PART) * height * width / kinds
@@ -45,7 +64,7 @@ def scratches(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
         marked |= draw(height, width, area, rng)
     colour = COLOURS[whole(rng, 0, len(COLOURS) - 1)]
     paint = torch.rand(1, 3, 1, 1, generator=rng) if colour is None else torch.full((1, 3, 1, 1), colour)
-    return torch.where(marked, paint, x)
+    return torch.where(marked, paint, x), marked.float()[None, None]
 
 
 def _writing(height: int, width: int, area: float, rng: torch.Generator) -> Tensor:

@@ -15,7 +15,14 @@ from torch import Tensor
 from restorer.degrade.blur import blur, defocus, motion
 from restorer.degrade.drops import drops
 from restorer.degrade.haze import haze
-from restorer.degrade.holes import holes, mask, scratches
+from restorer.degrade.holes import (
+    holes,
+    holes_with_mask,
+    mask,
+    mask_with_mask,
+    scratches,
+    scratches_with_mask,
+)
 from restorer.degrade.jpeg import jpeg
 from restorer.degrade.light import lowlight
 from restorer.degrade.lowres import lowres, lowres2, lowres4
@@ -27,13 +34,18 @@ from restorer.entry import parse
 from restorer.errors import InputError, UsageError, unknown
 
 Degradation = Callable[[Tensor, float, torch.Generator], Tensor]
+Marking = Callable[[Tensor, float, torch.Generator], tuple[Tensor, Tensor]]
 
 
 class Step(NamedTuple):
-    """One word of a recipe: what it does, and the strength that it names, or None for that of the whole."""
+    """One word of a recipe: what it does, and the strength that it names, or None for that of the whole.
+
+    ``marking``: the same for words that can tell where, see ``MARKING``.
+    """
 
     apply: Degradation
     strength: float | None = None
+    marking: Marking | None = None
 
 
 @dataclass(frozen=True)
@@ -77,13 +89,28 @@ def degrade(x: Tensor, recipe: str, *, strength: float, rng: torch.Generator) ->
 
     Raises ``UsageError`` for a word that is no degradation, or a strength outside [0, 1].
     """
+    return degrade_with_mask(x, recipe, strength=strength, rng=rng)[0]
+
+
+def degrade_with_mask(x: Tensor, recipe: str, *, strength: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As ``degrade``, and where: (1, 1, H, W), 1 where a word that ``can_mark`` has damaged ``x``, else 0."""
     steps = parse_recipe(recipe)
     if not 0 <= strength <= 1:
         raise UsageError(f"Strength {strength} is outside 0 to 1; 0 changes nothing, 1 is the heaviest.")
+    where = torch.zeros(1, 1, *x.shape[-2:])
     for step in steps:
         own = strength if step.strength is None else step.strength
-        x = step.apply(x, own, rng) if own > 0 else x
-    return x
+        if own > 0 and step.marking is not None:
+            x, marked = step.marking(x, own, rng)
+            where = torch.maximum(where, marked)
+        elif own > 0:
+            x = step.apply(x, own, rng)
+    return x, where
+
+
+def can_mark(recipe: str) -> bool:
+    """Whether a recipe has a word that can tell where it damages a picture. Raises as ``parse_recipe``."""
+    return any(step.marking is not None for step in parse_recipe(recipe))
 
 
 def parse_recipe(recipe: str) -> list[Step]:
@@ -132,7 +159,7 @@ def _step(text: str) -> Step:
     word, colon, number = (part.strip() for part in text.partition(":"))
     if word not in DEGRADATIONS:
         raise unknown("degradation", word, list(DEGRADATIONS))
-    return Step(DEGRADATIONS[word], _strength(text, number) if colon else None)
+    return Step(DEGRADATIONS[word], _strength(text, number) if colon else None, MARKING.get(word))
 
 
 def _strength(text: str, number: str) -> float:
@@ -165,3 +192,10 @@ DEGRADATIONS: dict[str, Degradation] = {
     "mix": mix,
 }
 """Every word of a recipe."""
+
+MARKING: dict[str, Marking] = {
+    "holes": holes_with_mask,
+    "mask": mask_with_mask,
+    "scratches": scratches_with_mask,
+}
+"""Words that can tell where: (x, strength, rng) -> (y, mask), y being that of the word's degradation to the bit."""

@@ -158,6 +158,7 @@ class Denoiser:
     training, see ``readjusted``.
 
     ``label`` is told to a net of classes at each call, one for all pictures or (N,); None leaves it to the net.
+    ``mask`` is what is shown where a call names none.
     ``guide`` moves what a net that says eps or v says towards a class of its own, see ``guidance.py``; y must be 0
     then. Raises ValueError for a guide beside any other net.
     """
@@ -174,6 +175,7 @@ class Denoiser:
     read_by: Schedule | None = None
     label: int | Tensor | None = None
     guide: Guide | None = None
+    mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.guide is None:
@@ -206,6 +208,7 @@ class Denoiser:
         return self._ask(x, TIMES[self.time](self.schedule, t), y, mask)
 
     def _ask(self, x: Tensor, time: Tensor, y: Tensor, mask: Tensor | None) -> Tensor:
+        mask = self.mask if mask is None else mask
         fed = torch.cat([INPUTS[name](x, y, mask) for name in self.inputs], dim=1)
         told = () if self.label is None else (torch.as_tensor(self.label, device=x.device).expand(len(x)),)
         return self.net(fed.to(self.dtype), time.to(x.device, torch.float32), *told)

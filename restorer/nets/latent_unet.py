@@ -34,8 +34,8 @@ class LatentUNet(nn.Module):
     """``encode``: (N, in_channels, H, W) to (N, latent_channels, h, w); ``decode``: back to (N, out_channels, H, W).
 
     ``width`` and ``mults``: channels of the finest level, and of each level below it in units of ``width``. With d
-    levels the picture is mirrored beyond its right and lower edges to multiples of 2^d, which h and w are by 2^(d - 1);
-    ``minimum``: the shortest side that this can be done with.
+    levels the picture is mirrored beyond its right and lower edges to multiples of 2^d (``unit``), which h and w are by
+    2^(d - 1) (``factor``); ``minimum``: the shortest side that this can be done with.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class LatentUNet(nn.Module):
         pairs = list(pairwise(widths))
         deepest, coarsest = pairs[-1]
         self.unit, self.latent_channels = 2 ** len(mults), latent_channels
+        self.factor = self.unit // 2
         self.minimum = self.unit // 2 + 1
         self.entry = _conv(in_channels, width)
         self.down = nn.ModuleList(Level(a, 0, nn.Conv2d(a, b, 4, 2, 1)) for a, b in pairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,15 +12,15 @@ from torch import nn
 from restorer.diffusion.losses import LOSSES, OBJECTIVES
 from restorer.entry import Entry
 from restorer.errors import UsageError, unknown
-from restorer.load import build_net, check_names, find, load
+from restorer.load import build_codec, build_net, check_names, check_sizes, find, load
 from restorer.nets.plain_unet import PlainUNet
 from restorer.strict import misfit
 from restorer.train.checkpoint import STATE, Checkpoint, load_checkpoint
-from restorer.train.config import Config
+from restorer.train.config import AUTO, Config
 from restorer.train.optimise import OPTIMISERS
 
-AUTO = "auto"
-"""The output of recipes that leave it open."""
+CODEC = "codec."
+"""What stands before the names of a codec's weights, beside those of the net."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,50 @@ def fresh(config: Config, device: torch.device, *, resumed: bool = False) -> tup
     net = build_net(config.net).to(device, memory_format=torch.channels_last)
     entry = config.entry(net.multiple)
     check_names(entry)
-    if "mask" in entry.predict.input:
-        raise UsageError("predict: input: a net that is shown a mask cannot be trained here; leave it out.")
-    if config.data.patch_size % net.multiple:
-        raise UsageError(f"data: patch_size {config.data.patch_size} is no multiple of {net.multiple}, the net's.")
     if config.init and not resumed:
-        take_over(net, config.init)
+        take_over(net, config.init, latents=config.codec is not None)
+    if config.codec is not None:
+        entry = give_codec(net, entry, config.codec, device)
+    with torch.inference_mode(), device:
+        check_sizes(net, entry, torch.float32)
+    multiple = entry.size.multiple
+    if config.data.patch_size % multiple or config.data.patch_size < entry.size.minimum:
+        least = f" or less than {entry.size.minimum}" if config.codec else ""
+        raise UsageError(f"data: patch_size {config.data.patch_size} is no multiple of {multiple}{least}, the net's.")
     return net, entry
 
 
-def take_over(net: nn.Module, model: str) -> None:
+def give_codec(net: nn.Module, entry: Entry, model: str, device: torch.device) -> Entry:
+    """Put a model's codec beside a net that restores its latents, never to be moved; the card that says so.
+
+    Raises ``UsageError`` for a model without one.
+    """
+    found = find(model)
+    table = found.entry.codec
+    if table is None:
+        raise UsageError(f"codec: {model} restores pictures, not latents; name a model that has a codec.")
+    codec = build_codec(table)
+    codec.load_state_dict(load(found, torch.device("cpu"), torch.float32).net.get_submodule("codec").state_dict())
+    codec.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+    net.add_module(CODEC.rstrip("."), codec)
+    # Latents of any picture have sides of so much; where the net wants more, pictures are padded to it.
+    sides = codec.unit // codec.factor
+    multiple = 1 if sides % net.multiple == 0 else math.lcm(codec.unit, codec.factor * net.multiple)
+    size = replace(entry.size, multiple=multiple, minimum=max(entry.size.minimum, codec.minimum))
+    return replace(entry, codec=table, size=size)
+
+
+def take_over(net: nn.Module, model: str, *, latents: bool = False) -> None:
     """Give a net the weights of a model that ``-m`` takes. Raises ``UsageError`` where they do not fit.
 
-    A net that is told classes may begin from one that is not: what it is told means nothing yet.
+    Not those of its codec, which a net of ``latents`` is given for itself. A net that is told classes may begin from
+    one that is not: what it is told means nothing yet.
     """
-    state = load(find(model), torch.device("cpu"), torch.float32).net.state_dict()
+    found = find(model)
+    if found.entry.codec is not None and not latents:
+        raise UsageError(f"--init {model}: it restores latents; name the codec that makes them: --codec {model}.")
+    state = load(found, torch.device("cpu"), torch.float32).net.state_dict()
+    state = {key: value for key, value in state.items() if not key.startswith(CODEC)}
     if isinstance(net, PlainUNet) and net.classes and "classes.weight" not in state:
         state["classes.weight"] = torch.zeros_like(net.classes.weight)
     wrong = misfit(net, state)

@@ -18,7 +18,7 @@ from restorer.train.begin import Start, fresh, make, put_back, saying
 from restorer.train.checkpoint import Checkpoint, log_row, save_checkpoint, trim_log
 from restorer.train.config import Config
 from restorer.train.data import crops_of, crops_remarks, feed
-from restorer.train.optimise import Descent, build_optimiser, finite, learning_rate
+from restorer.train.optimise import Descent, build_optimiser, finite, learning_rate, moved
 from restorer.train.progress import Clock, Progress
 from restorer.train.team import Team
 
@@ -49,6 +49,8 @@ def choose(
     for batches in feed(crops, course, items, course.steps - step, team):
         step, items = step + 1, items + course.pictures * team.count
         loss = finite(descent.step(batches, step), step)
+        # Equal already, where all devices round alike; a team must not part over one that does not.
+        objective.share.data.copy_(team.shared(objective.share.data))
         # Official code looks at the share in the next step, before it is moved again: the same.
         chosen, share = objective.output, float(objective.share.detach())
         warnings = (*remarks, *(sentence for batch in batches for sentence in batch.skipped))
@@ -90,6 +92,6 @@ def _descent(
     if not (student.schedule.sigma[1:] > 0).all():
         raise UsageError("predict: output auto needs noise at every time, and this schedule has none at one; name it.")
     # In the net's own optimiser and at its rate, as officially; a decay would pull the share towards eps.
-    groups = [{"params": [*net.parameters()]}, {"params": [objective.share], "weight_decay": 0.0}]
+    groups = [{"params": moved(net)}, {"params": [objective.share], "weight_decay": 0.0}]
     optimiser = build_optimiser(course, groups)
     return Descent(team, student, objective, optimiser, course, (objective.share,), config.unconditional), net

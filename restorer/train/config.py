@@ -8,23 +8,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from restorer.degrade import Damage
+from restorer.degrade import MARKING, Damage, can_mark
 from restorer.entry import GENERATE, Duty, Entry, Predict, Sample, Size, card, parse
 from restorer.errors import UsageError
 from restorer.prepare import Preparation, preparation
 from restorer.train.recipes import preset, read_recipe
+
+AUTO = "auto"
+"""The output of recipes that leave it open."""
 
 
 @dataclass(frozen=True)
 class Data:
     """Folders below the data root: ``clean`` ones with ``damage``, or a pair ``lq`` and ``gt`` with equal names.
 
-    ``validation`` is a folder of clean pictures (with ``damage``), or one that holds LQ and GT.
+    ``validation`` is a folder of clean pictures (with ``damage``), or one that holds LQ and GT. For a model that takes
+    a mask there are those of the pairs too, white where the picture is damaged, their endings free: in ``mask``, by
+    default in MASK beside ``gt``, and in MASK in ``validation``.
     """
 
     clean: tuple[str, ...] = ()
     lq: str | None = None
     gt: str | None = None
+    mask: str | None = None
     exclude: tuple[str, ...] = ()  # files, as written below the data root
     damage: tuple[Damage, ...] = ()
     validation: str | None = None
@@ -45,6 +51,8 @@ class Data:
                 raise UsageError(f"data: {name} must be at least {least}, not {getattr(self, name)}.")
         if (self.lq is None) != (self.gt is None) or bool(self.clean) == bool(self.lq):
             raise UsageError("data: give either clean folders with a damage, or both lq and gt.")
+        if self.mask is not None and self.lq is None:
+            raise UsageError("data: mask is the folder of the masks of pairs; give lq and gt too, or leave it out.")
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,7 @@ class Config:
     data_note: str = "unknown"
     prepare: str | None = None  # what is done to a degraded picture first, a word of prepare.py
     init: str | None = None  # the model to go on from, what -m takes; None: a fresh net
+    codec: str | None = None  # the model whose codec makes latents, what -m takes: the net restores those
     serves: tuple[Duty, ...] | None = None  # the tasks of a net of several, as in the card
 
     def __post_init__(self) -> None:
@@ -133,12 +142,32 @@ class Config:
             self._check_prepare(preparation(self.prepare))
         if self.data.clean and not (self.data.damage or self.sample.begin == "picture" or self.unconditional):
             raise UsageError("data: clean pictures need a damage to learn from; add one, or --degrade rain.")
+        self._check_masks()
+        if self.codec is not None and (self.predict.clip != "none" or self.predict.output == AUTO):
+            raise UsageError(
+                "codec: values of latents have no bounds, so predict.clip must be none, and predict.output named; not "
+                f"{self.predict.clip} and {self.predict.output}."
+            )
+
+    def _check_masks(self) -> None:
+        if not self.masked:
+            if self.data.mask is not None:
+                raise UsageError(
+                    "data: mask is for a net that is shown one; add mask to predict.input, or leave data.mask out."
+                )
+            return
+        if self.unconditional or self.sample.begin == "picture":
+            raise UsageError("predict: a mask is for models that restore what it marks; leave it out of input.")
+        for damage in self.data.damage:
+            if not can_mark(damage.recipe):
+                raise UsageError(
+                    f"data: the model takes a mask, and the damage {damage.recipe!r} cannot tell where it is; add one "
+                    f"of {', '.join(MARKING)}, or give pairs with masks."
+                )
 
     def _check_prepare(self, prepared: Preparation) -> None:
-        if prepared.fills or not self.data.lq:
-            raise UsageError(
-                f"prepare: {self.prepare} is learned from pairs without a mask; give lq and gt, or leave it."
-            )
+        if not (prepared.fills or self.data.lq):
+            raise UsageError(f"prepare: {self.prepare} is learned from pairs; give lq and gt, or leave it.")
         if prepared.side:
             raise UsageError(f"prepare: {self.prepare} is for a model that is made; train it on crops as they are.")
 
@@ -146,6 +175,11 @@ class Config:
     def unconditional(self) -> bool:
         """Whether the model draws new pictures: y is 0 in the net's range, and no picture is degraded."""
         return self.task == GENERATE
+
+    @property
+    def masked(self) -> bool:
+        """Whether the model takes a mask: its net is shown it, or what it marks is filled."""
+        return "mask" in self.predict.input or preparation(self.prepare).fills
 
     def entry(self, multiple: int) -> Entry:
         """The card of the model this recipe makes; ``multiple``: what the net's picture sides must divide by."""

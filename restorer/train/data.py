@@ -12,32 +12,36 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from restorer.degrade import Damage, degrade, drawn
-from restorer.errors import ImageError, InputError, RestorerError, UsageError
-from restorer.images import format_of, read
+from restorer.degrade import Damage, degrade_with_mask, drawn
+from restorer.errors import ImageError, InputError, RestorerError
+from restorer.images import Picture, read
 from restorer.prepare import preparation, shrink
 from restorer.train.config import Config, Data, Optimise
+from restorer.train.folders import Pair, training_pairs, validation_pairs
 from restorer.train.team import Team
 
 ATTEMPTS = 20
 """So many pictures may be corrupt one after the other before a run stops, whatever ``corrupt`` says."""
 
 
-SIDES = (("LQ", "GT"), ("input", "target"))
-"""What the folders of pairs are called: of degraded pictures, of clean ones."""
+class Example(NamedTuple):
+    """What is learned from, or measured on: a clean picture and its degraded form, (3, H, W) or (1, 3, H, W).
 
+    ``mask``: (1, H, W) or (1, 1, H, W), 1 where y is damaged, for models that take one. ``label``: a whole number (),
+    which damage it is, where damages have labels.
+    """
 
-class Pair(NamedTuple):
-    """A clean picture and its degraded form, or None where the damage is made on the fly."""
-
-    gt: Path
-    lq: Path | None
+    x0: Tensor
+    y: Tensor
+    mask: Tensor | None = None
+    label: Tensor | None = None
 
 
 class Batch(NamedTuple):
     """Items from number ``first`` on: (N, 3, patch, patch) twice, and sentences on pictures that were skipped.
 
-    ``label``: (N,), which damage each has, where damages have labels.
+    ``label``: (N,), which damage each has, where damages have labels. ``mask``: (N, 1, patch, patch), of models that
+    take one.
     """
 
     first: int
@@ -45,15 +49,15 @@ class Batch(NamedTuple):
     y: Tensor
     skipped: tuple[str, ...] = ()
     label: Tensor | None = None
+    mask: Tensor | None = None
 
 
 @dataclass(eq=False)
 class Crops(Dataset):
-    """Endless training crops (x0, y), each float32 (3, patch, patch) in [0, 1]; ``[i]`` depends on seed and i alone.
+    """Endless training crops, float32 (3, patch, patch) in [0, 1]; ``[i]`` depends on seed and i alone.
 
-    Where damages have labels it is (x0, y, label), the last a whole number ().
     ``prepare``: what is done to degraded pictures, a word of ``prepare.py``. ``room``: bytes for decoded ones.
-    ``skipped``: what is wrong with pictures that were drawn and left out.
+    ``masked``: whether their masks are wanted. ``skipped``: what is wrong with pictures that were drawn and left out.
     """
 
     pairs: Sequence[Pair]
@@ -65,15 +69,16 @@ class Crops(Dataset):
     skip: bool = False
     room: int = 2 << 30
     prepare: str | None = None
+    masked: bool = False
 
     def __post_init__(self) -> None:
         self._cache: dict[Path, Tensor] = {}
         self.skipped: dict[Path, str] = {}
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+    def __getitem__(self, index: int) -> Example:
         """The crop of that index. Raises ``ImageError`` or ``InputError`` for a picture that cannot serve."""
         draw = random.Random(f"{self.seed}/{index}")
-        gt, lq = self._readable(draw)
+        gt, lq, mask = self._readable(draw)
         kind, strength = drawn(self.damage, draw) if self.damage and lq is None else (None, 0.0)
         side = min(self.patch * (kind.reduce if kind else 1), *gt.shape[-2:])
         top, left = (draw.randint(0, length - side) for length in gt.shape[-2:])
@@ -87,20 +92,21 @@ class Crops(Dataset):
 
         x0 = crop(gt)
         if lq is not None:
-            return x0, crop(lq)
-        if kind is None:
-            return x0, x0
-        rng = torch.Generator().manual_seed(draw.getrandbits(32))
-        y = degrade(x0[None], kind.recipe, strength=strength, rng=rng)
-        x0, y = (shrink(picture, self.patch)[0] for picture in (x0[None], y))
-        return (x0, y) if kind.label is None else (x0, y, torch.tensor(kind.label))
+            made = Example(x0, crop(lq), None if mask is None else crop(mask))
+        elif kind is not None:
+            made = damaged(x0[None], kind, strength, draw.getrandbits(32), self.patch)
+            made = Example(made.x0[0], made.y[0], made.mask[0], made.label)
+        else:
+            made = Example(x0, x0)
+        return filled(made, self.prepare) if self.masked else made._replace(mask=None)
 
-    def _readable(self, draw: random.Random) -> tuple[Tensor, Tensor | None]:
+    def _readable(self, draw: random.Random) -> tuple[Tensor, Tensor | None, Tensor | None]:
         for attempt in range(ATTEMPTS):
             pair = draw.choice(self.pairs)
             try:
                 gt = self._picture(pair.gt)
                 lq = None if pair.lq is None else self._picture(pair.lq, self.prepare)
+                mask = None if pair.mask is None else self._picture(pair.mask, mask=True)
             except ImageError as error:
                 if not self.skip or attempt == ATTEMPTS - 1:
                     raise
@@ -110,14 +116,18 @@ class Crops(Dataset):
                 raise InputError(
                     f"{pair.lq}: {_sides(lq)}, and {pair.gt} is {_sides(gt)}; the pictures of a pair are of one size."
                 )
-            return gt, lq
+            if mask is not None and mask.shape[-2:] != gt.shape[-2:]:
+                raise InputError(
+                    f"{pair.mask}: {_sides(mask)}, and {pair.gt} is {_sides(gt)}; a mask is of its picture's size."
+                )
+            return gt, lq, mask
         raise AssertionError
 
-    def _picture(self, file: Path, prepare: str | None = None) -> Tensor:
+    def _picture(self, file: Path, prepare: str | None = None, *, mask: bool = False) -> Tensor:
         if file in self._cache:
             return self._cache[file]
         picture = read(file)
-        pixels = preparation(prepare).apply(picture.pixels, None)[0]
+        pixels = marked(picture)[0] if mask else preparation(prepare).apply(picture.pixels, None)[0]
         if min(pixels.shape[-2:]) < self.patch:
             raise InputError(f"{file}: {_sides(pixels)} is smaller than the patch of {self.patch}; use a smaller one.")
         if picture.bits == 8 and preparation(prepare).scale == 1:  # what interpolation makes is between the levels
@@ -140,19 +150,20 @@ class Told(Dataset):
     def __getitem__(self, items: range) -> Batch | RestorerError:
         known = len(self.crops.skipped)
         try:
-            x0, y, *label = map(torch.stack, zip(*(self.crops[i] for i in items), strict=True))
+            parts = zip(*(self.crops[i] for i in items), strict=True)
+            x0, y, mask, label = (None if part[0] is None else torch.stack(part) for part in parts)
         except RestorerError as error:
             return error
-        return Batch(items[0], x0, y, tuple(self.crops.skipped.values())[known:], *label)
+        return Batch(items[0], x0, y, tuple(self.crops.skipped.values())[known:], label, mask)
 
 
 def crops_of(root: Path, config: Config) -> Crops:
     """The recipe's endless crops."""
     data, course = config.data, config.train
     room = (data.cache_mb << 20) // max(1, course.workers)
-    pairs = training_pairs(root, data)
+    pairs = training_pairs(root, data, masked=config.masked)
     more = {"flip": data.flip, "rotate": data.rotate, "skip": data.corrupt == "skip", "room": room}
-    more |= {"prepare": config.prepare}
+    more |= {"prepare": config.prepare, "masked": config.masked}
     return Crops(pairs, data.damage, data.patch_size, course.seed, **more)
 
 
@@ -199,66 +210,47 @@ def _sound(batch: Batch | RestorerError) -> Batch:
     return batch
 
 
-def training_pairs(root: Path, data: Data, *, strict: bool = True) -> list[Pair]:
-    """Every training pair of the recipe. Raises ``InputError`` naming folders without pictures and unmatched names.
-
-    The latter only when ``strict``; else they are left out.
-    """
-    if data.lq is not None and data.gt is not None:
-        pairs = _matched(root / data.gt, root / data.lq, strict)
-    else:
-        pairs = [Pair(file, None) for folder in data.clean for file in _pictures(root / folder)]
-    left_out = {root / name for name in data.exclude}
-    strangers = left_out - {pair.gt for pair in pairs}
-    if strangers:
-        raise InputError(f"{min(strangers)}: excluded by the recipe, but not among its pictures.")
-    kept = [pair for pair in pairs if pair.gt not in left_out]
-    if not kept and strict:
-        raise InputError(f"{root}: the recipe excludes all of its pictures; leave some in.")
-    return kept
+def damaged(x0: Tensor, kind: Damage, strength: float, seed: int, side: int) -> Example:
+    """``x0`` (1, 3, H, W) damaged as ``seed`` says, and both brought to ``side`` pixels on the short side if larger."""
+    y, mask = degrade_with_mask(x0, kind.recipe, strength=strength, rng=torch.Generator().manual_seed(seed))
+    label = None if kind.label is None else torch.tensor(kind.label)
+    return Example(*(shrink(picture, side) for picture in (x0, y, mask)), label)
 
 
-def validation_pairs(root: Path, data: Data, *, strict: bool = True) -> list[Pair]:
-    """All pairs of the validation folder. Raises as ``training_pairs``."""
-    if data.validation is None:
-        return []
-    folder = root / data.validation
-    sides = _sides_of(folder)
-    if sides:
-        return _matched(*sides, strict)
-    if not data.damage and not data.clean:
-        raise UsageError(f"{folder}: validation pictures need LQ and GT folders, or a damage in the recipe.")
-    return [Pair(file, None) for file in _pictures(folder)]
+def marked(mask: Picture) -> Tensor:
+    """(1, 1, H, W) of a mask's file, as a restoration is shown it: its grey, and nothing where it is transparent."""
+    pixels = mask.pixels if mask.alpha is None else mask.pixels * mask.alpha
+    return pixels.mean(dim=1, keepdim=True)
 
 
-def unmatched(root: Path, data: Data) -> Iterator[str]:
-    """A sentence on every picture of pairs that has no other half."""
-    sides = [] if data.gt is None or data.lq is None else [(root / data.gt, root / data.lq)]
-    if data.validation is not None and (found := _sides_of(root / data.validation)):
-        sides.append(found)
-    for gt, lq in sides:
-        for name in matched(gt, lq)[1]:
-            here, there = (gt, lq) if (gt / name).is_file() else (lq, gt)
-            yield f"{here / name}: no picture of that name in {there}; pairs have equal names."
+def filled(made: Example, prepare: str | None) -> Example:
+    """The example, with what its mask marks filled where the model wants that."""
+    prepared = preparation(prepare)
+    return made._replace(y=prepared.apply(made.y, made.mask)) if prepared.fills else made
 
 
-def validation_set(root: Path, data: Data, prepare: str | None = None) -> list[tuple[Tensor, ...]]:
-    """(x0, y) centre crops, (1, 3, h, w) in [0, 1]; where the damage is made, strengths go evenly through its range.
+def validation_set(root: Path, data: Data, prepare: str | None = None, *, masked: bool = False) -> list[Example]:
+    """Centre crops, (1, 3, h, w) in [0, 1]; where the damage is made, strengths go evenly through its range.
 
-    It is the first damage; where they have labels each in turn, and (x0, y, label).
-    ``prepare``: what is done to degraded pictures. With neither pairs nor a damage y has noise of
-    ``validation_sigma``, not cut off at 0 and 1.
+    It is the first damage; where they have labels each in turn.
+    ``prepare``: what is done to degraded pictures. ``masked``: whether their masks are wanted. With neither pairs nor a
+    damage y has noise of ``validation_sigma``, not cut off at 0 and 1.
     """
     if data.validation is None:
         return []
-    pairs = validation_pairs(root, data)[: data.validation_pictures]
+    pairs = validation_pairs(root, data, masked=masked)[: data.validation_pictures]
     result = []
     for i, pair in enumerate(pairs):
         x0 = _centre(read(pair.gt).pixels, data.validation_crop)
+        mask = label = None
         if pair.lq is not None:
             y = _centre(preparation(prepare).apply(read(pair.lq).pixels, None), data.validation_crop)
             if y.shape != x0.shape:
                 raise InputError(f"{pair.lq}: not of the size of {pair.gt}; the pictures of a pair are of one size.")
+            if pair.mask is not None:
+                mask = _centre(marked(read(pair.mask)), data.validation_crop)
+                if mask.shape[-2:] != x0.shape[-2:]:
+                    raise InputError(f"{pair.mask}: not of the size of {pair.gt}; a mask is of its picture's size.")
         elif not data.damage:
             noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(i))
             y = x0 + data.validation_sigma / 255 * noise
@@ -266,45 +258,10 @@ def validation_set(root: Path, data: Data, prepare: str | None = None) -> list[t
             kind = data.damage[0 if data.damage[0].label is None else i % len(data.damage)]
             low, high = kind.strength
             strength = min(high, low + (high - low) * (i + 1) / len(pairs))  # which rounding may pass
-            y = degrade(x0, kind.recipe, strength=strength, rng=torch.Generator().manual_seed(i))
-            x0, y = (shrink(picture, min(x0.shape[-2:]) // kind.reduce) for picture in (x0, y))
-            if kind.label is not None:
-                result.append((x0, y, torch.tensor(kind.label)))
-                continue
-        result.append((x0, y))
+            x0, y, mask, label = damaged(x0, kind, strength, i, min(x0.shape[-2:]) // kind.reduce)
+        made = Example(x0, y, mask if masked else None, label)
+        result.append(filled(made, prepare) if masked else made)
     return result
-
-
-def matched(gt: Path, lq: Path) -> tuple[list[Pair], list[str]]:
-    """Pairs of equal names, and the names that are in one of the folders only."""
-    clean, degraded = ({file.relative_to(folder).as_posix(): file for file in _pictures(folder)} for folder in (gt, lq))
-    pairs = [Pair(clean[name], degraded[name]) for name in sorted(clean.keys() & degraded.keys())]
-    return pairs, sorted(clean.keys() ^ degraded.keys())
-
-
-def _sides_of(folder: Path) -> tuple[Path, Path] | None:
-    """The folders of clean and of degraded pictures in one that holds pairs."""
-    return next(
-        ((folder / gt, folder / lq) for lq, gt in SIDES if (folder / gt).is_dir() and (folder / lq).is_dir()), None
-    )
-
-
-def _matched(gt: Path, lq: Path, strict: bool = True) -> list[Pair]:
-    pairs, lonely = matched(gt, lq)
-    if lonely and strict:
-        raise InputError(
-            f"{len(lonely)} pictures are in only one of {gt} and {lq}: {', '.join(lonely)}. Pairs have equal names."
-        )
-    return pairs
-
-
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of pictures.")
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and format_of(file))
-    if not files:
-        raise InputError(f"{folder}: no pictures in it.")
-    return files
 
 
 def _sides(picture: Tensor) -> str:

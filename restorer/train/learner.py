@@ -15,7 +15,7 @@ from restorer.errors import UsageError
 from restorer.load import build_schedule, denoiser
 from restorer.train.begin import fresh
 from restorer.train.config import Config
-from restorer.train.optimise import Descent, averaging, build_optimiser
+from restorer.train.optimise import Descent, averaging, build_optimiser, moved
 from restorer.train.team import Team
 
 
@@ -45,7 +45,7 @@ def learner(config: Config, team: Team, *, resumed: bool = False) -> Learner:
     course = config.train
     net, entry = fresh(config, team.device, resumed=resumed)
     ema = AveragedModel(net, multi_avg_fn=averaging(course.ema_decay))
-    optimiser = build_optimiser(course, net.parameters())
+    optimiser = build_optimiser(course, moved(net))
     teacher = denoiser(ema.module, build_schedule(config.schedule), entry)
     try:
         check_objective(course.objective, teacher)

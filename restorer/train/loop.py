@@ -11,16 +11,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from restorer.card import write_readme
 from restorer.entry import Entry
 from restorer.images.atomic import write_bytes
-from restorer.train.begin import AUTO, Start, make, put_back, saying, start_of
+from restorer.train.begin import Start, make, put_back, saying, start_of
 from restorer.train.checkpoint import BEST, MODEL, Checkpoint, log_row, save_checkpoint, save_model, trim_log
 from restorer.train.choose import choose
-from restorer.train.config import Config
-from restorer.train.data import crops_of, crops_remarks, feed, validation_set
+from restorer.train.config import AUTO, Config
+from restorer.train.data import Example, crops_of, crops_remarks, feed, validation_set
 from restorer.train.feedback import check_trackers, write_curves
 from restorer.train.learner import Learner, learner
 from restorer.train.optimise import finite, learning_rate
@@ -61,7 +60,7 @@ def _course(
 ) -> Iterator[Progress]:
     config, team, descent = pupil.config, pupil.team, pupil.descent
     course = config.train
-    crops, validation = crops_of(root, config), validation_set(root, config.data, config.prepare)
+    crops, validation = crops_of(root, config), validation_set(root, config.data, config.prepare, masked=config.masked)
     remarks = () if chosen else crops_remarks(crops, course, team)
     before = put_back(start, descent.optimiser, descent.scaler, pupil.net, pupil.ema)
     step, items, best = (before.step, before.items, before.best) if before else (0, 0, None)
@@ -100,7 +99,7 @@ def _course(
         clock.go()
 
 
-def _look(pupil: Learner, validation: Sequence[tuple[Tensor, ...]], run: Path, step: int) -> float | None:
+def _look(pupil: Learner, validation: Sequence[Example], run: Path, step: int) -> float | None:
     """Write a sheet of what the averaged weights make; their PSNR, of models that restore."""
     words = pupil.entry, pupil.config, pupil.team
     if pupil.config.unconditional and pupil.team.index == 0:

@@ -68,19 +68,24 @@ class Descent:
         device, course, schedule = self.team.device, self.course, self.student.schedule
         lo, hi = self.student.bounds
         x0, y = ((lo + (hi - lo) * v).to(device, memory_format=torch.channels_last) for v in (batch.x0, batch.y))
+        mask = None if batch.mask is None else batch.mask.to(device).expand_as(x0)
         y = torch.zeros_like(y) if self.blind else y
+        if self.student.codec is not None:
+            with torch.no_grad():
+                x0, y = (self.student.codec.encode(v)[0] for v in (x0, y))
         items = range(batch.first, batch.first + len(x0))
         drawn = [draw_noise(course, i, tuple(x0.shape[1:]), schedule.T) for i in items]
         eps = torch.stack([eps for eps, _ in drawn]).to(device)
         t = torch.cat([t for _, t in drawn])
-        student = self.student if batch.label is None else replace(self.student, label=batch.label)
+        student = replace(self.student, label=batch.label, mask=mask)
         with autocast(course, device):
             return self.objective(student, x0, y, eps, t, loss=course.loss)
 
     def _move(self, lr: float) -> None:
-        self.scaler.unscale_(self.optimiser)
+        # Before they are looked at: of what overflows anywhere, all must hear, or some would leave the step out.
         for weight in self.beside:
             weight.grad = self.team.mean(weight.grad)
+        self.scaler.unscale_(self.optimiser)
         weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
         if self.course.clip:
             nn.utils.clip_grad_norm_(weights, self.course.clip)
@@ -142,6 +147,11 @@ def autocast(course: Optimise, device: torch.device) -> AbstractContextManager:
     """The recipe's precision."""
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(course.mixed_precision)
     return nullcontext() if half is None else torch.autocast(device.type, half)
+
+
+def moved(net: nn.Module) -> list[nn.Parameter]:
+    """The weights of a net that training moves: all but those of its codec."""
+    return [weight for weight in net.parameters() if weight.requires_grad]
 
 
 def build_optimiser(course: Optimise, groups: Iterable[Any]) -> torch.optim.Optimizer:

@@ -20,21 +20,13 @@ from restorer.errors import ImageError, RestorerError, UsageError
 from restorer.images import Picture, read, write
 from restorer.prepare import preparation
 from restorer.report.sheets import grid, small
+from restorer.sampling import decoded, encoded
 from restorer.train.alignment import alike, shift_of, thumbnail
-from restorer.train.begin import AUTO, check_words, make, saying
-from restorer.train.config import Config
-from restorer.train.data import (
-    Crops,
-    Pair,
-    crops_of,
-    crops_remarks,
-    feed,
-    training_pairs,
-    unmatched,
-    validation_pairs,
-    validation_set,
-)
+from restorer.train.begin import check_words, make, saying
+from restorer.train.config import AUTO, Config
+from restorer.train.data import Crops, crops_of, crops_remarks, feed, marked, validation_set
 from restorer.train.feedback import check_trackers
+from restorer.train.folders import Pair, training_pairs, unmatched, validation_pairs
 from restorer.train.learner import Learner, learner
 from restorer.train.optimise import draw_noise, finite
 from restorer.train.score import score
@@ -82,13 +74,14 @@ def preflight(config: Config, root: Path, run: Path, device: torch.device) -> Pr
     if launched() > 1:
         raise UsageError("--dry-run looks at every picture once, and needs one process; run it without the launcher.")
     config = saying(config, "res") if config.predict.output == AUTO else config
-    problems = [*unmatched(root, config.data)]
-    pairs = list(dict.fromkeys(training_pairs(root, config.data, strict=False)))
+    masked = {"masked": config.masked}
+    problems = [*unmatched(root, config.data, **masked)]
+    pairs = list(dict.fromkeys(training_pairs(root, config.data, strict=False, **masked)))
     training, validation = [], []
     for looked, pair in _looked(pairs, config):
         problems += looked.problems
         training += [(pair.gt, looked.thumbnail)] if looked.thumbnail is not None else []
-    for looked, pair in _looked(validation_pairs(root, config.data, strict=False), config, patch=1):
+    for looked, pair in _looked(validation_pairs(root, config.data, strict=False, **masked), config, patch=1):
         problems += looked.problems
         validation += [(pair.gt, looked.thumbnail)] if looked.thumbnail is not None else []
     problems += _duplicates(training, validation)
@@ -126,6 +119,7 @@ def _look(pair: Pair, patch: int, prepare: str | None) -> Looked:
     try:
         gt = read(pair.gt).pixels
         lq = None if pair.lq is None else preparation(prepare).apply(read(pair.lq).pixels, None)
+        mask = None if pair.mask is None else marked(read(pair.mask))
     except ImageError as error:
         return Looked((str(error),), None)
     problems = []
@@ -135,7 +129,18 @@ def _look(pair: Pair, patch: int, prepare: str | None) -> Looked:
         problems.append(f"{pair.lq}: {_size(lq)}, and {pair.gt} is {_size(gt)}; make them of one size.")
     elif lq is not None and (shift := shift_of(gt, lq)):
         problems.append(f"{pair.lq}: lies {shift[0]} pixels right and {shift[1]} down of {pair.gt}; align them.")
+    if mask is not None and mask.shape[-2:] != gt.shape[-2:]:
+        problems.append(f"{pair.mask}: {_size(mask)}, and {pair.gt} is {_size(gt)}; make them of one size.")
+    elif mask is not None and lq is not None and lq.shape == gt.shape and _inverted(mask, lq, gt):
+        problems.append(f"{pair.mask}: {pair.lq} differs more from {pair.gt} where it is black; white is damaged.")
     return Looked(tuple(problems), thumbnail(gt))
+
+
+def _inverted(mask: Tensor, lq: Tensor, gt: Tensor) -> bool:
+    """Whether a mask that marks a part only marks the wrong one: others have 1 where a picture is kept."""
+    off = (lq - gt).abs().mean(dim=1, keepdim=True)
+    inside, outside = ((off * part).sum() / part.sum() for part in (mask, 1 - mask))
+    return bool(outside > inside)  # of all or nothing one of them is no number
 
 
 def _duplicates(training: list[tuple[Path, Tensor]], validation: list[tuple[Path, Tensor]]) -> Iterator[str]:
@@ -153,12 +158,20 @@ def _write_sheet(file: Path, pupil: Learner, crops: Crops) -> Path:
     lo, hi = student.bounds
     rows = []
     for i in range(SHOWN):
-        x0, y = (v[None] for v in crops[i][:2])
-        eps, t = draw_noise(course, i, tuple(x0.shape[1:]), student.schedule.T)
-        seen = torch.zeros_like(y) if pupil.descent.blind else lo + (hi - lo) * y
-        x = diffuse(student.schedule, lo + (hi - lo) * x0, seen, eps[None], t)
-        rows.append(small(y, ((x - lo) / (hi - lo)).clamp(0, 1).float(), x0))
-    words = ("degraded", "with noise", "clean")
+        made = crops[i]
+        x0, y = made.x0[None], made.y[None]
+        begin, end = (v.to(pupil.team.device) for v in (x0, y))
+        hidden = None
+        if student.codec is not None:
+            (begin, _), (end, hidden) = (encoded(student, v) for v in (begin, end))
+        begin, end = (lo + (hi - lo) * v.cpu() for v in (begin, end))
+        eps, t = draw_noise(course, i, tuple(begin.shape[1:]), student.schedule.T)
+        end = torch.zeros_like(end) if pupil.descent.blind else end
+        x = (diffuse(student.schedule, begin, end, eps[None], t) - lo) / (hi - lo)
+        x = x if hidden is None else decoded(student, x.float().to(pupil.team.device), hidden).cpu()
+        mask = () if made.mask is None else (made.mask[None].expand_as(y),)
+        rows.append(small(y, x.clamp(0, 1).float(), *mask, x0))
+    words = ("degraded", "with noise", *(["mask"] if crops.masked else []), "clean")
     write(Picture(grid(rows, words=words).contiguous()), file)
     return file
 
@@ -176,7 +189,7 @@ def _measure(pupil: Learner, crops: Crops, root: Path) -> Needs:
         seconds.append(time.perf_counter() - began)
         began = time.perf_counter()
     step_seconds = min(seconds[1:])
-    validation = validation_set(root, config.data, config.prepare)
+    validation = validation_set(root, config.data, config.prepare, masked=config.masked)
     scoring = 0.0
     if validation:
         began = time.perf_counter()

@@ -16,44 +16,53 @@ from restorer.images import write
 from restorer.images.picture import Picture
 from restorer.metrics import psnr
 from restorer.report.sheets import WORDS, grid, small
-from restorer.sampling import pad, sample
+from restorer.sampling import decoded, encoded, pad, sample
 from restorer.settings import Settings
 from restorer.train.config import Config
+from restorer.train.data import Example
 from restorer.train.optimise import autocast
 from restorer.train.team import Team
 
 SAMPLES = "samples"
 SHOWN = 4
 """So many pictures are in a sheet."""
+MASKED = (WORDS[0], "mask", *WORDS[1:])
+"""What stands over the columns of a sheet of a model that takes a mask."""
 
 
 class Score(NamedTuple):
-    """Mean PSNR in dB over the validation set, and the first (y, restored, x0) of this process, each (1, 3, h, w)."""
+    """Mean PSNR in dB over the validation set, and the first (y, restored, x0) of this process, each (1, 3, h, w).
+
+    Behind y stands the mask, of models that take one.
+    """
 
     psnr: float
-    shown: list[tuple[Tensor, Tensor, Tensor]]
+    shown: list[tuple[Tensor, ...]]
 
 
-def score(
-    teacher: Denoiser, validation: Sequence[tuple[Tensor, ...]], entry: Entry, config: Config, team: Team
-) -> Score:
+def score(teacher: Denoiser, validation: Sequence[Example], entry: Entry, config: Config, team: Team) -> Score:
     """Restore the validation pictures, each process its share, at the card's own settings."""
     own = entry.sample
     sigma = config.data.validation_sigma if own.begin == "picture" else None
     settings = Settings(own.steps, own.eta, seed=0, times=own.times, sigma=sigma)
     lo, hi = teacher.bounds
     total, shown = 0.0, []
-    for x0, y, *label in validation[team.index :: team.count]:
+    for x0, y, mask, label in validation[team.index :: team.count]:
         height, width = x0.shape[-2:]
-        asked = replace(teacher, label=label[0]) if label else teacher
+        asked = replace(teacher, label=label)
+        marked = () if mask is None else (mask.expand_as(y),)
         with autocast(config.train, team.device):
-            padded = pad(y, entry.size.multiple)
-            for state in sample(asked, padded, own, settings, team.device):
-                restored = state.x[..., :height, :width]
-        restored = ((restored.float().cpu() - lo) / (hi - lo)).clamp(0, 1)
+            padded, *where = (pad(v, entry.size.multiple) for v in (y, *marked))
+            hidden = None
+            if teacher.codec is not None:
+                padded, hidden = encoded(teacher, padded.to(team.device))
+            for state in sample(asked, padded, own, settings, team.device, mask=where[0] if where else None):
+                restored = (state.x.float() - lo) / (hi - lo)
+            restored = restored if hidden is None else decoded(teacher, restored, hidden)
+        restored = restored[..., :height, :width].float().cpu().clamp(0, 1)
         total += psnr(restored.mul(255).round() / 255, x0)  # as it would be written, which is what a card tells
         if len(shown) < SHOWN:
-            shown.append((y.clamp(0, 1), restored, x0))
+            shown.append((y.clamp(0, 1), *marked, restored, x0))
     # In float64, so that it is the sum of one process to the last digit that is shown.
     share = torch.tensor(total, dtype=torch.float64)
     share = share if team.count == 1 else share.float().to(team.device)
@@ -75,12 +84,14 @@ def drawn(teacher: Denoiser, entry: Entry, config: Config, team: Team) -> list[T
     return pictures
 
 
-def write_sheet(run: Path, step: int, shown: Sequence[Sequence[Tensor]], words: Sequence[str] = WORDS) -> None:
-    """Rows of degraded, restored, clean as ``samples/step-N.png`` in the run's folder."""
+def write_sheet(run: Path, step: int, shown: Sequence[Sequence[Tensor]], words: Sequence[str] | None = None) -> None:
+    """Rows of what a ``Score`` shows, or of what ``words`` say, as ``samples/step-N.png`` in the run's folder."""
     if not shown:
         return
     folder = run / SAMPLES
     folder.mkdir(exist_ok=True)
+    if words is None:
+        words = WORDS if len(shown[0]) == len(WORDS) else MASKED
     write(Picture(grid([small(*row) for row in shown], words=words).contiguous()), folder / f"step-{step:08}.png")
 
 

@@ -35,6 +35,9 @@ class Team(Protocol):
     def mean(self, value: Tensor) -> Tensor:
         """The mean over the team, on every process."""
 
+    def shared(self, value: Tensor) -> Tensor:
+        """The first process's value, on every process."""
+
     def wait(self) -> None:
         """Until all are here."""
 
@@ -56,6 +59,10 @@ class Alone:
         return nullcontext()
 
     def mean(self, value: Tensor) -> Tensor:
+        """See ``Team``."""
+        return value
+
+    def shared(self, value: Tensor) -> Tensor:
         """See ``Team``."""
         return value
 
@@ -82,6 +89,12 @@ class Launched:
     def mean(self, value: Tensor) -> Tensor:
         """See ``Team``."""
         return self.accelerator.reduce(value.detach().clone(), "mean")
+
+    def shared(self, value: Tensor) -> Tensor:
+        """See ``Team``."""
+        from accelerate.utils import broadcast
+
+        return broadcast(value.detach().clone())
 
     def wait(self) -> None:
         """See ``Team``."""

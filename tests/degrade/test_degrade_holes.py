@@ -6,7 +6,7 @@ import pytest
 import torch
 from damaging import picture, rng
 
-from restorer.degrade import degrade
+from restorer.degrade import DEGRADATIONS, MARKING, can_mark, degrade, degrade_with_mask
 from restorer.degrade import holes as module
 
 
@@ -58,3 +58,26 @@ def test_holes_are_one_of_the_two():
         one, two = rng(seed), rng(seed)
         torch.rand((), generator=one), torch.rand((), generator=two)
         assert torch.equal(y, module.mask(x, 0.5, one)) != torch.equal(y, module.scratches(x, 0.5, two))
+
+
+@pytest.mark.parametrize("word", list(MARKING))
+def test_a_word_that_can_mark_tells_where_it_damaged(word):
+    x = bright()
+    for seed in range(6):
+        y, where = degrade_with_mask(x, word, strength=0.6, rng=rng(seed))
+        assert torch.equal(y, degrade(x, word, strength=0.6, rng=rng(seed)))
+        assert torch.equal(y, DEGRADATIONS[word](x, 0.6, rng(seed)))
+        assert where.shape == (1, 1, 64, 64) and where.dtype == torch.float32
+        assert torch.equal(where, (y != x).any(1, keepdim=True).float()) and 0 < float(where.mean()) < 1
+
+
+def test_a_chain_marks_what_any_of_its_words_does():
+    x = bright()
+    y, where = degrade_with_mask(x, "mask:0.2+noise:0.1+scratches:0.3", strength=0.5, rng=rng(1))
+    first, lost = degrade_with_mask(x, "mask:0.2", strength=0.5, rng=(again := rng(1)))
+    second = degrade(first, "noise:0.1", strength=0.5, rng=again)
+    third, drawn = degrade_with_mask(second, "scratches:0.3", strength=0.5, rng=again)
+    assert torch.equal(y, third) and torch.equal(where, torch.maximum(lost, drawn))
+    assert can_mark("noise+holes") and not can_mark("rain+jpeg:0.2")
+    assert not degrade_with_mask(x, "rain", strength=0.5, rng=rng(1))[1].any()
+    assert not degrade_with_mask(x, "holes", strength=0.0, rng=rng(1))[1].any()

@@ -36,7 +36,7 @@ def test_each_crop_has_the_label_of_its_damage(root):
     crops = crops_of(root, config)
     labels = []
     for i in range(20):
-        x0, y, label = crops[i]
+        x0, y, _, label = crops[i]
         labels.append(int(label))
         assert bool(y.mean() < 0.7 * x0.mean()) == bool(label), "only low light is dark"
     assert set(labels) == {0, 1}

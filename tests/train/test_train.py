@@ -77,7 +77,7 @@ def test_a_crop_depends_on_seed_and_index_alone(root):
     pairs = training_pairs(root, config.data)
     first, again = (Crops(pairs, config.data.damage, 16, seed=3) for _ in range(2))
     again[7]  # what was asked before does not matter
-    assert all(torch.equal(a, b) for a, b in zip(first[5], again[5], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first[5][:2], again[5][:2], strict=True))
     assert not torch.equal(first[5][0], first[6][0])
     assert not torch.equal(first[5][0], Crops(pairs, config.data.damage, 16, seed=4)[5][0])
 
@@ -88,7 +88,7 @@ def test_pairs_are_cropped_alike(root):
         darker = np.asarray(Image.open(file)) // 2
         Image.fromarray(darker).save(root / "lq" / file.name)
     data = Data(lq="lq", gt="clean", patch_size=16)
-    x0, y = Crops(training_pairs(root, data), (), 16, seed=0)[0]
+    x0, y, *_ = Crops(training_pairs(root, data), (), 16, seed=0)[0]
     assert torch.equal((x0 * 255).round() // 2, (y * 255).round())
 
 
@@ -132,9 +132,9 @@ def test_a_picture_that_cannot_serve_stops_the_run_with_its_own_sentence(root, w
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_net_that_is_shown_a_mask_is_not_trained(root):
-    with pytest.raises(UsageError, match="shown a mask cannot be trained here"):
-        run(recipe(root, 'predict.input=["x", "y", "mask"]'), root, "run")
+def test_a_net_of_other_channels_than_it_is_shown_is_refused(root):
+    with pytest.raises(UsageError, match=r"the net must make \(3, 8, 8\) of \(3, 8, 8\), but fails"):
+        run(recipe(root, 'predict.input=["x"]'), root, "run")
 
 
 def test_a_patch_that_the_net_cannot_fold_is_refused(root):
@@ -149,11 +149,11 @@ def test_validation_pictures_may_be_of_any_size(root):
 
 def test_validation_reads_pairs_or_makes_them(root):
     made = validation_set(root, recipe(root).data)
-    assert [tuple(x0.shape) for x0, _ in made] == [(1, 3, 32, 32)] * 2
+    assert [tuple(x0.shape) for x0, *_ in made] == [(1, 3, 32, 32)] * 2
     for side in ("GT", "LQ"):
         (root / "val" / side).mkdir(parents=True)
         (root / "val" / side / "a.png").write_bytes((root / "clean" / "0.png").read_bytes())
-    [(x0, y)] = validation_set(root, recipe(root, "data.validation=val").data)
+    [(x0, y, *_)] = validation_set(root, recipe(root, "data.validation=val").data)
     assert torch.equal(x0, y)
 
 
@@ -182,7 +182,8 @@ def test_in_sixty_steps_the_loss_falls_to_less_than_half(root):
 
 def test_training_learns(root):
     config = recipe(root, "train.steps=60", "train.lr=3e-3", "train.val_every=60", "data.validation_pictures=4")
-    before = sum(math.log10(float((x0 - y).square().mean())) for x0, y in validation_set(root, config.data)) * -10 / 4
+    shown = validation_set(root, config.data)
+    before = sum(math.log10(float((x0 - y).square().mean())) for x0, y, *_ in shown) * -10 / 4
     assert run(config, root, "run")[-1].psnr > before + 0.5
 
 

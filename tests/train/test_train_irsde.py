@@ -76,9 +76,9 @@ def test_the_loss_falls_and_the_model_restores(root, objective, output):
 
 def test_denoising_needs_no_damage_and_scores_at_the_level_of_the_recipe(root):
     config = read_config(None, [*QUICK, *DENOISING, "data.validation_sigma=50"], "irsde")
-    x0, y = Crops(training_pairs(root / "data", config.data), (), 16, seed=0)[0]
+    x0, y, *_ = Crops(training_pairs(root / "data", config.data), (), 16, seed=0)[0]
     assert torch.equal(x0, y)
-    for clean, noisy in validation_set(root / "data", config.data):
+    for clean, noisy, *_ in validation_set(root / "data", config.data):
         assert float((noisy - clean).std()) == pytest.approx(50 / 255, rel=0.03)
         assert not torch.equal(noisy.clamp(0, 1), noisy)
     steps = run(root, *DENOISING, "train.steps=150", "train.val_every=150", "train.lr=3e-3", "train.warmup=5")

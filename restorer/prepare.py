@@ -6,6 +6,7 @@ A card says it in a word, most with a number behind a colon:
     enlarge-nearest:4   4 times as wide and high, every pixel a square of its colour
     enlarge-bicubic:4   4 times as wide and high, by cubic interpolation
     fill:1              what the mask marks becomes white; fill:0.5, mid-grey
+    deconvolve          what blur hides is looked for, and the net shown the picture without it, beside it as it is
     shrink:256          restored at 256 pixels on the short side, where that is smaller; its own pixels get the change
 
 [RDDM] Liu et al., CVPR 2024.   [IR-SDE] Luo et al., ICML 2023.   [GOUB] Yue et al., ICML 2024.
@@ -37,7 +38,8 @@ class Preparation:
     ``apply``: (y, mask or None) -> what is restored, all (1, 3, H, W), RGB in [0, 1]; cubic interpolation alone goes
     beyond that beside edges. ``told``: the same for readers. ``scale``: how many times as wide and high the picture
     becomes. ``fills``: it is a mask that says where. ``finish``: (y as given, what was restored, what came of it) ->
-    the picture; ``side``: the most pixels on the short side of what is restored.
+    the picture; ``side``: the most pixels on the short side of what is restored. ``beside``: of what is restored, what
+    the net is shown beside it, (1, 3, H, W) in [0, 1]: "deconvolved" among a card's inputs.
     """
 
     apply: Callable[[Tensor, Tensor | None], Tensor]
@@ -46,6 +48,7 @@ class Preparation:
     fills: bool = False
     finish: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda given, prepared, made: made
     side: int | None = None
+    beside: Callable[[Tensor], Tensor] | None = None
 
 
 def preparation(word: str | None) -> Preparation:
@@ -62,6 +65,18 @@ def _equalizing(word: str, number: str) -> Preparation:
     if word != "equalize":
         raise UsageError(f"prepare: equalize takes no number; write equalize, not {word!r}.")
     return Preparation(lambda y, mask: equalize(y), "the histogram of each channel is equalised")
+
+
+def _deconvolving(word: str, number: str) -> Preparation:
+    if word != "deconvolve":
+        raise UsageError(f"prepare: deconvolve takes no number; write deconvolve, not {word!r}.")
+    return Preparation(lambda y, mask: y, "the net is shown it without the blur found in it too", beside=_deconvolved)
+
+
+def _deconvolved(y: Tensor) -> Tensor:
+    from restorer.deconvolution import deconvolved  # for models that ask for it
+
+    return deconvolved(y)
 
 
 def _enlarging(mode: Literal["nearest", "bicubic"], told: str, word: str, number: str) -> Preparation:
@@ -154,6 +169,7 @@ def _equalized(channel: Tensor) -> Tensor:
 
 
 PREPARATIONS: dict[str, Callable[[str, str], Preparation]] = {
+    "deconvolve": _deconvolving,
     "equalize": _equalizing,
     "enlarge-nearest": partial(_enlarging, "nearest", "nearest neighbour"),
     "enlarge-bicubic": partial(_enlarging, "bicubic", "bicubic interpolation"),

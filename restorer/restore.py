@@ -324,6 +324,7 @@ class Restorer:
         height, width = y.shape[-2:]
         # A mask that was only for filling is not for the net.
         mask = mask if "mask" in self.entry.predict.input else None
+        mask = self._preparation.beside(y) if self._preparation.beside else mask
         padded, mask = (None if v is None else pad(v, self.entry.size.multiple) for v in (y, mask))
         inner = (..., slice(height), slice(width))
         finished = partial(self._preparation.finish, given, y)

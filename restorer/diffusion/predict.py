@@ -187,7 +187,7 @@ class Denoiser:
             )
 
     def __call__(self, x: Tensor, t: int, y: Tensor, mask: Tensor | None = None) -> Prediction:
-        """x and y: NCHW float32 in the net's range; t: 1 ... T; mask: NCHW in [0, 1] for nets that are shown one."""
+        """x and y: NCHW float32 in the net's range; t: 1 ... T; mask: NCHW in [0, 1] for nets that are shown it, see INPUTS."""
         out = self.raw(x, torch.full((len(x),), t), y, mask)
         here = self._point(x, y, self.schedule, t)
         read = here if self.read_by is None else self._point(x, y, self.read_by, t)
@@ -300,8 +300,12 @@ INPUTS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     "y": lambda x, y, mask: y,
     "x-y": lambda x, y, mask: x - y,
     "mask": lambda x, y, mask: mask,
+    "deconvolved": lambda x, y, mask: mask,
 }
-"""What a net can be shown: x_t, the degraded picture, and three equal channels of what is marked (1) or not (0)."""
+"""What a net can be shown: x_t, the degraded picture, and three equal channels of what is marked (1) or not (0).
+
+Or, in the place of those, the degraded picture in [0, 1] without the blur that was found in it.
+"""
 
 CLIPS: dict[str, Callable[[float, float], tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]] = {
     "none": lambda lo, hi: (_unchanged, _unchanged),

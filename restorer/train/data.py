@@ -27,7 +27,8 @@ ATTEMPTS = 20
 class Example(NamedTuple):
     """What is learned from, or measured on: a clean picture and its degraded form, (3, H, W) or (1, 3, H, W).
 
-    ``mask``: (1, H, W) or (1, 1, H, W), 1 where y is damaged, for models that take one. ``label``: a whole number (),
+    ``mask``: (1, H, W) or (1, 1, H, W), 1 where y is damaged, for models that take one; or like y, what else their net
+    is shown. ``label``: a whole number (),
     which damage it is, where damages have labels.
     """
 
@@ -72,7 +73,7 @@ class Crops(Dataset):
     masked: bool = False
 
     def __post_init__(self) -> None:
-        self._cache: dict[Path, Tensor] = {}
+        self._cache: dict[tuple[Path, str], Tensor] = {}
         self.skipped: dict[Path, str] = {}
 
     def __getitem__(self, index: int) -> Example:
@@ -98,15 +99,19 @@ class Crops(Dataset):
             made = Example(made.x0[0], made.y[0], made.mask[0], made.label)
         else:
             made = Example(x0, x0)
-        return filled(made, self.prepare) if self.masked else made._replace(mask=None)
+        if self.masked:
+            return filled(made, self.prepare)
+        return made if preparation(self.prepare).beside else made._replace(mask=None)
 
     def _readable(self, draw: random.Random) -> tuple[Tensor, Tensor | None, Tensor | None]:
         for attempt in range(ATTEMPTS):
             pair = draw.choice(self.pairs)
             try:
-                gt = self._picture(pair.gt)
-                lq = None if pair.lq is None else self._picture(pair.lq, self.prepare)
-                mask = None if pair.mask is None else self._picture(pair.mask, mask=True)
+                gt = self._picture(pair.gt, "clean")
+                lq = None if pair.lq is None else self._picture(pair.lq, "degraded")
+                mask = None if pair.mask is None else self._picture(pair.mask, "mask")
+                if lq is not None and preparation(self.prepare).beside:
+                    mask = self._picture(pair.lq, "beside")
             except ImageError as error:
                 if not self.skip or attempt == ATTEMPTS - 1:
                     raise
@@ -123,18 +128,20 @@ class Crops(Dataset):
             return gt, lq, mask
         raise AssertionError
 
-    def _picture(self, file: Path, prepare: str | None = None, *, mask: bool = False) -> Tensor:
-        if file in self._cache:
-            return self._cache[file]
-        picture = read(file)
-        pixels = marked(picture)[0] if mask else preparation(prepare).apply(picture.pixels, None)[0]
+    def _picture(self, file: Path, part: str) -> Tensor:
+        """The pixels of a file (C, H, W) as a "clean" or "degraded" picture, a "mask", or what is shown "beside"."""
+        if (file, part) in self._cache:
+            return self._cache[file, part]
+        picture, prepared = read(file), preparation(self.prepare if part in ("degraded", "beside") else None)
+        pixels = marked(picture)[0] if part == "mask" else prepared.apply(picture.pixels, None)[0]
+        pixels = prepared.beside(pixels[None])[0] if part == "beside" else pixels
         if min(pixels.shape[-2:]) < self.patch:
             raise InputError(f"{file}: {_sides(pixels)} is smaller than the patch of {self.patch}; use a smaller one.")
-        if picture.bits == 8 and preparation(prepare).scale == 1:  # what interpolation makes is between the levels
+        if picture.bits == 8 and prepared.scale == 1:  # what interpolation makes is between the levels
             pixels = (pixels * 255).round().byte()
         if pixels.nbytes <= self.room:
             self.room -= pixels.nbytes
-            self._cache[file] = pixels
+            self._cache[file, part] = pixels
         return pixels
 
 
@@ -244,7 +251,10 @@ def validation_set(root: Path, data: Data, prepare: str | None = None, *, masked
         x0 = _centre(read(pair.gt).pixels, data.validation_crop)
         mask = label = None
         if pair.lq is not None:
-            y = _centre(preparation(prepare).apply(read(pair.lq).pixels, None), data.validation_crop)
+            prepared = preparation(prepare)
+            y = prepared.apply(read(pair.lq).pixels, None)
+            mask = _centre(prepared.beside(y), data.validation_crop) if prepared.beside else None
+            y = _centre(y, data.validation_crop)
             if y.shape != x0.shape:
                 raise InputError(f"{pair.lq}: not of the size of {pair.gt}; the pictures of a pair are of one size.")
             if pair.mask is not None:
@@ -259,7 +269,7 @@ def validation_set(root: Path, data: Data, prepare: str | None = None, *, masked
             low, high = kind.strength
             strength = min(high, low + (high - low) * (i + 1) / len(pairs))  # which rounding may pass
             x0, y, mask, label = damaged(x0, kind, strength, i, min(x0.shape[-2:]) // kind.reduce)
-        made = Example(x0, y, mask if masked else None, label)
+        made = Example(x0, y, mask if masked or preparation(prepare).beside else None, label)
         result.append(filled(made, prepare) if masked else made)
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from restorer.card import README
-from restorer.entry import GENERATE, Entry, read_entry
+from restorer.entry import GENERATE, Entry, enlargement, read_entry
 from restorer.errors import UsageError
 from restorer.images.atomic import write_bytes
 from restorer.load import CARD
@@ -82,7 +83,7 @@ def put_all(rows: Sequence[Row], root: Path) -> list[Path]:
     for name in cards:
         some = [row for row in own if row.model == name]
         if some:
-            pages |= _with_sums(root / "models" / name, _card(some))
+            pages |= _with_sums(root / "models" / name, _card(some), [row for row in rows if row.model == name])
     pages[root / README] = _filled(root / README, _summary(own), "## Models")
     changed = {file: made for file, made in pages.items() if file.read_bytes() != made}
     for file, made in changed.items():
@@ -205,14 +206,51 @@ def _filled(file: Path, table: str, heading: str) -> bytes:
         raise UsageError(f"{file}: the scores cannot be put there: {error}") from error
 
 
-def _with_sums(folder: Path, table: str) -> dict[Path, bytes]:
-    """A model's card, and its checksum: of the card alone, so that no other change passes for what was published."""
-    card = _filled(folder / README, table, "## Measured")
-    if not (folder / SUMS).exists():
-        return {folder / README: card}
-    sums = read_sums(folder / SUMS) | {README: sha256(card).hexdigest()}
-    lines = (f"{sums[name]}  {name}\n" for name in sorted(sums))
-    return {folder / README: card, folder / SUMS: "".join(lines).encode()}
+def _with_sums(folder: Path, table: str, rows: Sequence[Row]) -> dict[Path, bytes]:
+    """A model's cards, and their checksums: of these alone, so that no other change passes for what was published."""
+    made = {README: _filled(folder / README, table, "## Measured")}
+    before, timed = (folder / CARD).read_bytes(), _timed(folder / CARD, rows)
+    made |= {} if timed == before else {CARD: timed}
+    if (folder / SUMS).exists():
+        sums = read_sums(folder / SUMS)
+        if CARD in made and sums.get(CARD) != sha256(before).hexdigest():
+            raise UsageError(f"{folder / CARD}: not as {SUMS} says; run benchmarks/embed.py for the folder first.")
+        sums |= {name: sha256(data).hexdigest() for name, data in made.items()}
+        made[SUMS] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
+    return {folder / name: data for name, data in made.items()}
+
+
+def _timed(file: Path, rows: Sequence[Row]) -> bytes:
+    """config.json, where each score of the same pictures, damage and steps says how long it took, and on what."""
+    data = json.loads(file.read_text(encoding="utf-8"))
+    parts = [data, *data.get("serves", [])]
+    changed = False
+    for part in parts:
+        for one in part.get("expect", []):
+            row = _same(one, [row for row in rows if (row.task, row.scale) == _put_to(part)])
+            if row is not None:
+                told = {"seconds_per_megapixel": round(row.seconds / row.megapixels, 2)}
+                told["machine"] = f"{row.cpu}, {row.dtype}"
+                changed |= told.items() - one.items() != set()
+                one |= told
+    return f"{json.dumps(data, indent=2)}\n".encode() if changed else file.read_bytes()
+
+
+def _put_to(part: dict[str, Any]) -> tuple[str, int]:
+    return part["task"], enlargement(part.get("prepare"))
+
+
+def _same(score: dict[str, Any], rows: Sequence[Row]) -> Row | None:
+    """What was measured on all of the score's sets, together; of several tests of that name the nearest in PSNR."""
+    sets, _, test = score["set"].partition("; ")
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        named = row.test == test or row.test.startswith(f"{test},") if test else not row.made
+        if row.steps == score["steps"] and row.set in sets.split(", ") and named:
+            groups.setdefault(row.test, []).append(row)
+    whole = [_together(group) for group in groups.values() if len(group) == len(sets.split(", "))]
+    whole = [row for row in whole if row.restored["psnr"] is not None]
+    return min(whole, key=lambda row: abs(row.restored["psnr"] - score["value"]), default=None)
 
 
 COLUMNS: dict[str, Callable[[Row], str]] = {

@@ -9,8 +9,9 @@ prior is told the exact mask, and shown centres of 256 x 256 of some pictures. T
 for a megapixel of the result.
 
 Rows are printed as they come. ``--out`` keeps them after each; rows of an earlier run stay there unless they are
-measured again. ``--write`` puts tables into docs/scores.md, the models' README.md, of which SHA256SUMS is renewed, and
-README.md: between <!-- scores --> and <!-- /scores -->, and nowhere else.
+measured again. ``--write`` puts tables into docs/scores.md, the models' README.md and README.md, between
+<!-- scores --> and <!-- /scores --> and nowhere else; and into the models' config.json how long each score there
+took. SHA256SUMS is renewed for these files of a model alone.
 """
 
 from __future__ import annotations

@@ -161,7 +161,16 @@ def _measured(entry: Entry) -> str:
     if not entry.expect:
         return "No score was measured."
     rows = [(s.set, s.metric, f"{s.value:g}", str(s.steps), f"{entry.sample.eta:g}", str(s.seed)) for s in entry.expect]
-    return f"{PROTOCOL}\n\n| set | metric | score | steps | eta | seed |\n|---|---|---|---|---|---|\n{_rows(rows)}"
+    head, told = ["set", "metric", "score", "steps", "eta", "seed"], PROTOCOL
+    timed = [s.seconds_per_megapixel for s in entry.expect]
+    if any(timed):
+        machines = dict.fromkeys(s.machine for s in entry.expect if s.machine)
+        head, told = (
+            [*head, "s/MP"],
+            f"{PROTOCOL} s/MP: seconds a megapixel of the result ({_line('; '.join(machines))}).",
+        )
+        rows = [(*row, "" if seconds is None else f"{seconds:g}") for row, seconds in zip(rows, timed, strict=True)]
+    return f"{told}\n\n{_rows([head])}\n|{'---|' * len(head)}\n{_rows(rows)}"
 
 
 def _limits(entry: Entry) -> list[str]:

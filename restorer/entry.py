@@ -111,6 +111,8 @@ class Expect:
     """A measured score: on which pictures, of what, with which settings.
 
     ``set``: "test" is the test picture in the model's folder; ``operator``: the damage that a prior is told of it.
+    ``seconds_per_megapixel``: how long restoring took, by megapixels of the result, on ``machine``, which says the
+    precision too; both or neither.
     """
 
     set: str
@@ -119,6 +121,22 @@ class Expect:
     steps: int
     seed: int = 0
     operator: str | None = None
+    seconds_per_megapixel: float | None = None
+    machine: str | None = None
+
+    def __post_init__(self) -> None:
+        seconds = self.seconds_per_megapixel
+        if (seconds is None) != (not self.machine):
+            raise UsageError("expect: seconds_per_megapixel and machine go together; say both, or neither.")
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise UsageError(f"expect: seconds_per_megapixel must be a number above 0, not {seconds}.")
+
+    @property
+    def speed(self) -> str | None:
+        """How fast it was, in words."""
+        if self.seconds_per_megapixel is None:
+            return None
+        return f"{self.seconds_per_megapixel:g} s a megapixel ({self.machine})"
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,15 @@ def test_scores_are_told_with_how_they_were_measured():
     assert "8-bit pictures" in text and "No score" not in text
 
 
+def test_how_fast_it_was_is_in_the_table_where_it_is_known():
+    score = KNOWN.expect[0]
+    timed = replace(score, seconds_per_megapixel=1.5, machine="a CPU, fp32")
+    text = readme(replace(KNOWN, expect=(timed, score)))
+    assert "| set | metric | score | steps | eta | seed | s/MP |\n|---|---|---|---|---|---|---|\n" in text
+    assert "| 0 | 1.5 |\n" in text and "| 0 |  |\n" in text and "megapixel of the result (a CPU, fp32)." in text
+    assert "s/MP" not in readme(KNOWN)
+
+
 def test_without_a_score_none_is_claimed():
     text = readme(replace(KNOWN, expect=()))
     assert "No score was measured." in text and not {"metrics", "model-index"} & front(text).keys()

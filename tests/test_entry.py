@@ -11,6 +11,8 @@ from restorer.entry import TASKS, Entry, card, default_model, embedded, parse_en
 from restorer.errors import ModelError, UsageError
 
 WEIGHTS = {"file": "model.safetensors", "sha256": "0" * 64, "bytes": 10, "dtype": "fp32"}
+SCORE = {"set": "a", "metric": "psnr", "value": 30.5, "steps": 5, "seed": 3}
+TIMED = {"seconds_per_megapixel": 1.5, "machine": "a CPU, fp32"}
 
 
 def without(data, *keys):
@@ -29,6 +31,7 @@ def without(data, *keys):
         {"expect": []},
         {"sample": {"start": 0.1}},
         {"expect": [{"set": "a", "metric": "psnr", "value": 30.5, "steps": 5, "seed": 3}] * 2},
+        {"expect": [SCORE | TIMED]},
         {"net": {"nested": {"a": [1, 2]}}},
     ],
 )
@@ -80,6 +83,10 @@ def test_an_entry_cannot_be_changed():
         ({"expect": [{"sets": "a"}]}, "here: expect: Unknown key 'sets'; did you mean 'set'?"),
         ({"weights": {"file": "a"}}, "here: weights: 'sha256' is missing."),
         ({"expect": [{"set": "a", "metric": "psnr"}]}, "here: expect: 'value' is missing."),
+        ({"expect": [SCORE | {"seconds_per_megapixel": 1.5}]}, "expect: seconds_per_megapixel and machine go together"),
+        ({"expect": [SCORE | {"machine": "a CPU"}]}, "expect: seconds_per_megapixel and machine go together"),
+        ({"expect": [SCORE | TIMED | {"seconds_per_megapixel": 0}]}, "must be a number above 0, not 0.0"),
+        ({"expect": [SCORE | TIMED | {"seconds_per_megapixel": "1"}]}, "seconds_per_megapixel: '1' is not a number"),
         ({"name": 3}, "here: name: 3 is not a text."),
         ({"name": None}, "here: name: None is not a text."),
         ({"net": "plain_unet"}, "here: net: 'plain_unet' is not a table."),

@@ -74,9 +74,9 @@ def smooth_pictures(folder: Path, count: int, size: tuple[int, int] = (50, 40)) 
         Image.fromarray((picture * 255).clip(0, 255).astype("uint8")).save(folder / f"{i}.png")
 
 
-def log_of(run: Path) -> list[dict[str, str]]:
+def log_of(run: Path, name: str = LOG) -> list[dict[str, str]]:
     """The rows of a run's log, without the seconds, which differ."""
-    with (run / LOG).open() as log:
+    with (run / name).open() as log:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(log)]
 
 

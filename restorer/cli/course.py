@@ -27,6 +27,8 @@ class Course:
 
     def take(self, now: Progress) -> None:
         """The next step."""
+        if now.codec != (self.now is not None and self.now.codec):  # another part of the run begins
+            self.steps, self._all = now.steps, (0, 0.0)
         self.now = now
         self._losses.append(now.loss)
         self._seconds.append(now.seconds)

@@ -8,6 +8,7 @@ import typer
 
 from restorer.cli import options as o
 from restorer.cli import output
+from restorer.cli.offers import of_model
 from restorer.entry import GENERATE, Entry, card, embedded, read_entry
 from restorer.errors import ModelError, unknown
 
@@ -210,6 +211,11 @@ def _facts(entry: Entry, folder: Path | None) -> list[tuple[str, str]]:
     ]
     for e in entry.expect:
         facts.append(("measured", f"{e.value:g} {e.metric} on {e.set}, {e.steps} steps, seed {e.seed}"))
+    for offer in of_model(entry):
+        if offer.how_fast:
+            scale = f", {offer.scale} times" if offer.scale else ""
+            of = f"{offer.task}{scale}: " if entry.serves else ""
+            facts.append(("how fast", f"{of}{offer.how_fast}"))
     if weights:
         facts += [
             ("weights", f"{weights.bytes / 1e6:.1f} MB, {weights.dtype}"),

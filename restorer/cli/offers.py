@@ -36,6 +36,12 @@ class Offer(NamedTuple):
         """What the user types to have it."""
         return f"restorer {self.task} {picture}" + (f" --scale {self.scale}" if self.scale else "")
 
+    @property
+    def how_fast(self) -> str | None:
+        """What was measured of its speed in as many steps as it takes by itself."""
+        own = (one.speed for one in self.expect if one.steps == self.entry.sample.steps)
+        return next((speed for speed in own if speed), None)
+
     def row(self) -> dict[str, Any]:
         """As a line of the listing; what is not known is None."""
         score, weights = next(iter(self.expect), None), self.entry.weights
@@ -45,6 +51,7 @@ class Offer(NamedTuple):
             "model": self.entry.name,
             "how": ZERO_SHOT if self.zero_shot else None,
             "measured": score and f"{score.value:g} {score.metric} ({score.set}, {score.steps} steps)",
+            "how_fast": self.how_fast,
             "size": weights and f"{weights.bytes / 1e6:.1f} MB",
         }
 
@@ -54,7 +61,7 @@ def listing() -> Iterator[dict[str, Any]]:
     found = list(offers())
     for task in TASKS:
         rows = [offer.row() for offer in found if offer.task == task]
-        yield from rows or [{"task": task} | dict.fromkeys(("scale", "model", "how", "measured", "size"))]
+        yield from rows or [{"task": task} | dict.fromkeys(("scale", "model", "how", "measured", "how_fast", "size"))]
 
 
 def to_try() -> list[Offer]:

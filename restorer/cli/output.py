@@ -222,7 +222,7 @@ class Output:
                     self.note(f"Warning: {sentence}")
                 show()
                 settled = now.share is not None and now.chosen
-                if settled or now.psnr is not None or now.step % max(1, steps // 20) == 0:
+                if settled or now.psnr is not None or now.step % max(1, now.steps // 20) == 0:
                     if self.json:
                         json_line({"v": 1, **now.row(auto=now.share is not None or now.chosen is not None)})
                     self.note(told.line())
@@ -231,8 +231,10 @@ class Output:
                         f"Chosen after {now.step} steps: the net says {now.chosen} (share of the residual "
                         f"{now.share:.4f}). A fresh net is trained for that."
                     )
+                if now.codec and now.step == now.steps:
+                    self.note("The codec is trained, and stays; now the net that restores its latents.")
         if told.now and told.now.stopped:
-            done = f"step {told.now.step} of {steps}{told.ending()}"
+            done = f"step {told.now.step} of {told.now.steps}{told.ending()}"
             self.note(f"The hours are over after {done}. Run this again to go on.")
         else:
             self.note(f"Done{told.ending()}.")

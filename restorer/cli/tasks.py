@@ -70,8 +70,9 @@ def tasks(
         for row in rows:
             output.json_line(row)
     else:
-        header = list(rows[0])
-        output.table(header, [["" if row[key] is None else str(row[key]) for key in header] for row in rows])
+        header = {key: key.replace("_", " ") for key in rows[0]}
+        cells = [["" if row[key] is None else str(row[key]) for key in header] for row in rows]
+        output.table(list(header.values()), cells)
 
 
 def _samplers() -> Iterator[dict[str, Any]]:

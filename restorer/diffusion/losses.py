@@ -2,6 +2,7 @@
 
 [RDDM] Liu et al., CVPR 2024, section 3.3: a term for each output of the net.
 [IR-SDE] Luo et al., ICML 2023: L_gamma, the noise, and J_gamma, the best way back.
+[Refusion] Luo et al., CVPR workshops 2023, section 3.2: the codec's own loss.
 """
 
 from __future__ import annotations
@@ -133,6 +134,35 @@ class AutomaticObjective(nn.Module):
             measure(share * said + (1 - share) * res_of_eps, y - x0),
             measure(share * eps_of_res + (1 - share) * said, eps),
         )
+
+
+class Compression(nn.Module):
+    """[Refusion] what a codec is trained by, as one module, since gradients of teams are those of a module's call."""
+
+    WEIGHT = 1e-3
+    """Of the terms that keep a latent near the mean of its picture, and at half its spread."""
+
+    def __init__(self, codec: nn.Module) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, x0: Tensor, y: Tensor, loss: str = "l1") -> Tensor:
+        """How far two pictures, (N, 3, H, W) in [0, 1], are from what comes back, both with the features of ``y``."""
+        measure = LOSSES[loss]
+        latent, hidden = self.codec.encode(y)
+        back = measure(self.codec.decode(latent, hidden), y)
+        back = back + measure(self.codec.decode(self.codec.encode(x0)[0], hidden), x0)
+        near = (latent.mean() - y.mean()).abs() + (latent.std() - 0.5 * y.std()).abs()
+        return back + self.WEIGHT * near
+
+
+def compression_loss(denoiser: Denoiser, x0: Tensor, y: Tensor, eps: Tensor, t: Tensor, *, loss: str = "l1") -> Tensor:
+    """``Compression``, which is the denoiser's net; half of the pairs the other way round, by the sign of their noise.
+
+    Officially so, too (``use_swap``): the codec must hold a clean picture's own features as well.
+    """
+    swapped = eps[:, :1, :1, :1] > 0
+    return denoiser.net(torch.where(swapped, y, x0), torch.where(swapped, x0, y), loss)
 
 
 OBJECTIVES: dict[str, Callable[..., Tensor]] = {

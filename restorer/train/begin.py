@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from restorer.diffusion.losses import LOSSES, OBJECTIVES
 from restorer.entry import Entry
@@ -43,6 +45,8 @@ def start_of(config: Config, run: Path, resume: bool | Path) -> Start:
     auto = config.predict.output == AUTO
     if start.found and auto != (start.found.share is not None or start.found.chosen is not None):
         raise other_recipe(file, "one of them leaves the net's output open, the other does not")
+    if start.found and start.found.codec and config.fresh_codec is None:
+        raise other_recipe(file, "it is of the training of a codec, and this recipe trains none")
     return start
 
 
@@ -63,47 +67,58 @@ def saying(config: Config, output: str) -> Config:
     return replace(config, predict=replace(config.predict, output=output))
 
 
-def fresh(config: Config, device: torch.device, *, resumed: bool = False) -> tuple[nn.Module, Entry]:
+def fresh(
+    config: Config, device: torch.device, *, resumed: bool = False, codec: Mapping[str, Tensor] | None = None
+) -> tuple[nn.Module, Entry]:
     """The recipe's net as its seed makes it, or as the model of ``init`` has it, and its card.
 
-    ``resumed``: a checkpoint will be put into it, so that model is not looked for. Raises ``UsageError``, and
-    ``ModelError`` for a model that is not there.
+    ``resumed``: a checkpoint will be put into it, so that model is not looked for. ``codec``: the weights of the
+    recipe's own codec. Raises ``UsageError``, and ``ModelError`` for a model that is not there.
     """
     torch.manual_seed(config.train.seed)
     net = build_net(config.net).to(device, memory_format=torch.channels_last)
     entry = config.entry(net.multiple)
     check_names(entry)
     if config.init and not resumed:
-        take_over(net, config.init, latents=config.codec is not None)
+        take_over(net, config.init, latents=config.latents)
     if config.codec is not None:
-        entry = give_codec(net, entry, config.codec, device)
+        entry = give_codec(net, entry, *lent_codec(config.codec))
+    if config.fresh_codec is not None:
+        entry = give_codec(net, entry, config.fresh_codec.net, codec)
     with torch.inference_mode(), device:
         check_sizes(net, entry, torch.float32)
     multiple = entry.size.multiple
     if config.data.patch_size % multiple or config.data.patch_size < entry.size.minimum:
-        least = f" or less than {entry.size.minimum}" if config.codec else ""
+        least = f" or less than {entry.size.minimum}" if config.latents else ""
         raise UsageError(f"data: patch_size {config.data.patch_size} is no multiple of {multiple}{least}, the net's.")
     return net, entry
 
 
-def give_codec(net: nn.Module, entry: Entry, model: str, device: torch.device) -> Entry:
-    """Put a model's codec beside a net that restores its latents, never to be moved; the card that says so.
-
-    Raises ``UsageError`` for a model without one.
-    """
+def lent_codec(model: str) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    """The codec of a model that ``-m`` takes: its card's table, and its weights. Raises ``UsageError`` for none."""
     found = find(model)
-    table = found.entry.codec
-    if table is None:
+    if found.entry.codec is None:
         raise UsageError(f"codec: {model} restores pictures, not latents; name a model that has a codec.")
+    net = load(found, torch.device("cpu"), torch.float32).net
+    return found.entry.codec, net.get_submodule("codec").state_dict()
+
+
+def give_codec(net: nn.Module, entry: Entry, table: Mapping[str, Any], state: Mapping[str, Tensor] | None) -> Entry:
+    """Put a codec beside a net that restores its latents, never to be moved; the card that says so.
+
+    ``state``: its weights; None where a checkpoint will be put into it.
+    """
     codec = build_codec(table)
-    codec.load_state_dict(load(found, torch.device("cpu"), torch.float32).net.get_submodule("codec").state_dict())
+    if state is not None:
+        codec.load_state_dict(state)
+    device = next(net.parameters()).device
     codec.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
     net.add_module(CODEC.rstrip("."), codec)
     # Latents of any picture have sides of so much; where the net wants more, pictures are padded to it.
     sides = codec.unit // codec.factor
     multiple = 1 if sides % net.multiple == 0 else math.lcm(codec.unit, codec.factor * net.multiple)
     size = replace(entry.size, multiple=multiple, minimum=max(entry.size.minimum, codec.minimum))
-    return replace(entry, codec=table, size=size)
+    return replace(entry, codec=dict(table), size=size)
 
 
 def take_over(net: nn.Module, model: str, *, latents: bool = False) -> None:

@@ -32,6 +32,7 @@ class Checkpoint:
     ``items``: how many the team has seen, which is where the data go on. ``best``: the highest PSNR so far, in dB.
     Learning rate and randomness are functions of step and item, so nothing of them is kept.
     Of a run that finds out what the net says: ``share`` while it does (see ``AutomaticObjective``), then ``chosen``.
+    ``codec``: it is of a codec's training, ``net`` being that, before the net's own.
     """
 
     step: int
@@ -43,6 +44,7 @@ class Checkpoint:
     best: float | None = None
     share: Tensor | None = None
     chosen: str | None = None
+    codec: bool = False
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 0, best: bool = False) -> None:
@@ -126,12 +128,12 @@ def write_card(folder: Path, entry: Entry) -> None:
     write_bytes(folder / CARD, f"{text}\n".encode())
 
 
-def trim_log(folder: Path, step: int, *, choosing: bool = False) -> None:
-    """Leave out of log.csv what came after ``step``: a run that goes on from there tells it again.
+def trim_log(folder: Path, step: int, *, choosing: bool = False, name: str = LOG) -> None:
+    """Leave out of the log what came after ``step``: a run that goes on from there tells it again.
 
     Rows with a share are of the time when the objective was chosen, before all others; ``choosing``: ``step`` is, too.
     """
-    file = folder / LOG
+    file = folder / name
     if not file.exists():
         return
     header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -143,9 +145,9 @@ def trim_log(folder: Path, step: int, *, choosing: bool = False) -> None:
     write_bytes(file, "".join([header, *kept]).encode())
 
 
-def log_row(folder: Path, row: Mapping[str, object]) -> None:
-    """One more line of the run's log.csv."""
-    file = folder / LOG
+def log_row(folder: Path, row: Mapping[str, object], *, name: str = LOG) -> None:
+    """One more line of the run's log.csv, or of the log of that name."""
+    file = folder / name
     fresh = not file.exists()
     with file.open("a", newline="", encoding="utf-8") as opened:
         writer = csv.DictWriter(opened, list(row), lineterminator="\n")

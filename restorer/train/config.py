@@ -110,6 +110,18 @@ class Optimise:
 
 
 @dataclass(frozen=True)
+class FreshCodec:
+    """A codec that is trained first, for so many ``steps``; ``net`` is as a card's ``codec``."""
+
+    net: Mapping[str, Any]
+    steps: int = 300_000
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UsageError(f"fresh_codec: steps must be at least 1, not {self.steps}.")
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole recipe: the model's card before there is a model, the data, and the course of training.
 
@@ -131,6 +143,7 @@ class Config:
     prepare: str | None = None  # what is done to a degraded picture first, a word of prepare.py
     init: str | None = None  # the model to go on from, what -m takes; None: a fresh net
     codec: str | None = None  # the model whose codec makes latents, what -m takes: the net restores those
+    fresh_codec: FreshCodec | None = None  # or the codec that is trained first
     serves: tuple[Duty, ...] | None = None  # the tasks of a net of several, as in the card
 
     def __post_init__(self) -> None:
@@ -143,7 +156,9 @@ class Config:
         if self.data.clean and not (self.data.damage or self.sample.begin == "picture" or self.unconditional):
             raise UsageError("data: clean pictures need a damage to learn from; add one, or --degrade rain.")
         self._check_masks()
-        if self.codec is not None and (self.predict.clip != "none" or self.predict.output == AUTO):
+        if self.codec is not None and self.fresh_codec is not None:
+            raise UsageError("codec: either a model's, or a fresh_codec that is trained first; leave out one of them.")
+        if self.latents and (self.predict.clip != "none" or self.predict.output == AUTO):
             raise UsageError(
                 "codec: values of latents have no bounds, so predict.clip must be none, and predict.output named; not "
                 f"{self.predict.clip} and {self.predict.output}."
@@ -180,6 +195,11 @@ class Config:
     def masked(self) -> bool:
         """Whether the model takes a mask: its net is shown it, or what it marks is filled."""
         return "mask" in self.predict.input or preparation(self.prepare).fills
+
+    @property
+    def latents(self) -> bool:
+        """Whether the net restores latents."""
+        return self.codec is not None or self.fresh_codec is not None
 
     def entry(self, multiple: int) -> Entry:
         """The card of the model this recipe makes; ``multiple``: what the net's picture sides must divide by."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from restorer.diffusion.losses import OBJECTIVES, check_objective
@@ -37,13 +38,13 @@ class Learner:
         return tuple(part.state_dict() for part in parts)
 
 
-def learner(config: Config, team: Team, *, resumed: bool = False) -> Learner:
-    """As the recipe's seed, or the model of its ``init``, makes it; ``resumed`` as for ``fresh``.
+def learner(config: Config, team: Team, *, resumed: bool = False, codec: Mapping[str, Tensor] | None = None) -> Learner:
+    """As the recipe's seed, or the model of its ``init``, makes it; ``resumed`` and ``codec`` as for ``fresh``.
 
     Raises ``UsageError`` for a recipe that cannot work.
     """
     course = config.train
-    net, entry = fresh(config, team.device, resumed=resumed)
+    net, entry = fresh(config, team.device, resumed=resumed, codec=codec)
     ema = AveragedModel(net, multi_avg_fn=averaging(course.ema_decay))
     optimiser = build_optimiser(course, moved(net))
     teacher = denoiser(ema.module, build_schedule(config.schedule), entry)

@@ -18,6 +18,7 @@ from restorer.images.atomic import write_bytes
 from restorer.train.begin import Start, make, put_back, saying, start_of
 from restorer.train.checkpoint import BEST, MODEL, Checkpoint, log_row, save_checkpoint, save_model, trim_log
 from restorer.train.choose import choose
+from restorer.train.compress import compress
 from restorer.train.config import AUTO, Config
 from restorer.train.data import Example, crops_of, crops_remarks, feed, validation_set
 from restorer.train.feedback import check_trackers, write_curves
@@ -51,7 +52,13 @@ def train(
         if chosen is None:
             return
         config = saying(config, chosen)
-    pupil = learner(config, team, resumed=start.found is not None)
+    codec = None
+    if config.fresh_codec is not None and (start.found is None or start.found.codec):
+        codec = yield from compress(config, root, run, team, start, clock)
+        if codec is None:
+            return
+        start = Start(start.file)
+    pupil = learner(config, team, resumed=start.found is not None, codec=codec)
     yield from _course(pupil, root, run, start, clock, chosen)
 
 

@@ -92,6 +92,8 @@ def preflight(config: Config, root: Path, run: Path, device: torch.device) -> Pr
     make(run)
     sheet = _write_sheet(run / SHEET, pupil, crops)
     remarks = crops_remarks(crops, config.train, pupil.team)
+    if config.fresh_codec is not None:
+        remarks += (f"The codec's own {config.fresh_codec.steps} steps come first, and are not in what is told here.",)
     try:
         needs = _measure(pupil, crops, root)
     except (RestorerError, RuntimeError, MemoryError) as error:

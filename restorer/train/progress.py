@@ -9,7 +9,7 @@ import torch
 
 from restorer.train.team import Team
 
-TOLD = ("warnings", "stopped", "best")
+TOLD = ("warnings", "stopped", "best", "codec")
 """What is told and stands in no log."""
 
 
@@ -20,7 +20,7 @@ class Progress:
     Of a recipe that leaves the output open: ``share`` as long as it is not chosen, and on the step that chose it;
     ``chosen`` from then on. Steps are counted anew then. ``warnings``: sentences on what should be known, such as
     pictures that were skipped. ``stopped``: the run's hours are over, and this is its last step for now. ``best``: the
-    highest PSNR of the run so far, before a rest too.
+    highest PSNR of the run so far, before a rest too. ``codec``: the step is of the codec, which comes before the net.
     """
 
     step: int
@@ -34,6 +34,7 @@ class Progress:
     warnings: tuple[str, ...] = ()
     stopped: bool = False
     best: float | None = None
+    codec: bool = False
 
     def row(self, *, auto: bool) -> dict[str, object]:
         """As a line of the log; only recipes that leave the output open say what became of it."""

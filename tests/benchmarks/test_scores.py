@@ -265,3 +265,31 @@ def test_readme_has_a_place_for_the_summary():
     for name in ("README.md", "docs/scores.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert text.count(BEGIN) == text.count(END) == 1
+
+
+def test_what_a_card_expects_is_told_how_long_it_took(root, tmp_path, cli):
+    from scores import keep
+
+    expect = {"metric": "psnr", "value": 26.0, "steps": 3, "seed": 0}
+    sets = ("Set5, Kodak24; rain 0.5", "Set5, Set14; rain 0.5", "derain_Rain100L", "Set5; rain 0.7", "Set5; haze")
+    card = root / "models/toy/config.json"
+    data = json.loads(card.read_text()) | {"expect": [expect | {"set": name} for name in sets]}
+    card.write_text(json.dumps(data, indent=2) + "\n")
+    rows = [row(), row(set="Kodak24", seconds=5.0), row(steps=9, seconds=90.0), row(test="haze", scale=2)]
+    rows += [row(test="Rain100L", set="derain_Rain100L", made=False, seconds=4.0)]
+    rows += [row(test=f"rain 0.7{more}", seconds=s, restored={"psnr": p, "ssim": 0.5}) for more, s, p in SEVERAL]
+    keep(tmp_path / "s.json", rows)
+    with pytest.raises(SystemExit, match=r"config.json: not as SHA256SUMS says; run benchmarks/embed.py"):
+        scores("--write", tmp_path / "s.json", "--root", root)
+    (root / "models/toy" / SUMS).write_text(sums_text(root / "models/toy"))
+    scores("--write", tmp_path / "s.json", "--root", root)
+    told = [one.seconds_per_megapixel for one in read_entry(card).expect]
+    assert told == [6.0, None, 8.0, 14.0, None]
+    assert {one.machine for one in read_entry(card).expect} == {"a CPU, fp32", None}
+    assert (root / "models/toy" / SUMS).read_text() == sums_text(root / "models/toy")
+    shown = cli("models", "info", root / "models/toy", model=False).stdout
+    assert "how fast" in shown and "6 s a megapixel (a CPU, fp32)" in shown
+
+
+SEVERAL = (("", 1.0, 30.0), (", told", 7.0, 26.1))
+"""The rest of a test's name, its seconds and its PSNR."""

@@ -65,6 +65,17 @@ def test_a_model_of_several_tasks_has_a_line_for_each(cli, zoo):
     assert ("dehaze", None, None, None) in lines and not any(line["how"] for line in listed(cli))
 
 
+def test_how_fast_a_model_was_in_its_own_steps_is_told(cli, tmp_path, monkeypatch):
+    timed = MEASURED | {"seconds_per_megapixel": 1.5, "machine": "a CPU, fp32"}
+    expect = [MEASURED, timed | {"steps": 9, "seconds_per_megapixel": 7.0}, timed | {"steps": 3}]
+    toy_model(tmp_path / "zoo" / "a-rain", name="a-rain", expect=expect)
+    toy_model(tmp_path / "zoo" / "b-haze", name="b-haze", task="dehaze", expect=[timed])
+    monkeypatch.setattr("restorer.entry.models_folder", lambda: tmp_path / "zoo")
+    told = {line["task"]: line["how_fast"] for line in listed(cli)}
+    assert told["derain"] == "1.5 s a megapixel (a CPU, fp32)" and told["dehaze"] is None
+    assert "how fast" in cli("tasks", model=False).stdout.splitlines()[0]
+
+
 def test_a_picture_is_tried_by_every_task_that_needs_no_more(cli, zoo, here, draw):
     draw("my photo.png", size=(300, 280))
     answer = cli("tasks", "my photo.png", "--device", "cpu", model=False)

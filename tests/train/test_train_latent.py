@@ -14,15 +14,20 @@ from toy import toy_model
 from toy_training import log_of, same, toy
 
 from restorer import Restorer
+from restorer.diffusion.losses import Compression, compression_loss
+from restorer.diffusion.predict import Denoiser
+from restorer.diffusion.schedule import SCHEDULES
 from restorer.errors import UsageError
 from restorer.load import build_codec, find, load
 from restorer.metrics import psnr
 from restorer.settings import Settings
 from restorer.train.checkpoint import STATE, load_checkpoint
+from restorer.train.config import FreshCodec, read_config
 from restorer.train.data import crops_of, feed, validation_set
 from restorer.train.learner import learner
 from restorer.train.loop import train
 from restorer.train.preflight import SHEET, preflight
+from restorer.train.recipes import RECIPE
 from restorer.train.team import Alone
 
 CPU = torch.device("cpu")
@@ -119,6 +124,9 @@ def test_a_dry_run_shows_latents_as_pictures(root, codec):
     alone = replace(config, data=replace(config.data, validation=None))  # which are the same pictures
     found = preflight(alone, root, root / "run", CPU)
     assert found.ready and (root / "run" / SHEET).is_file()
+    own = replace(alone, codec=None, fresh_codec=FreshCodec(CODEC, steps=6))
+    found = preflight(own, root, root / "run", CPU)
+    assert found.ready and "The codec's own 6 steps come first" in found.remarks[-1]
 
 
 @pytest.mark.parametrize(
@@ -138,3 +146,99 @@ def test_what_cannot_be_is_a_sentence(root, codec, monkeypatch, words, sentence)
     words = [word.replace("codec=plain", f"codec={str(root / 'plain')!r}") for word in words]
     with pytest.raises(UsageError, match=sentence):
         learner(recipe(root, *words), Alone(CPU))
+
+
+# ------------------------------------------------------------------------------------------------ a codec of its own
+
+TABLE = "{arch='latent_unet', width=4, mults=[2, 3], latent_channels=5}"
+OWN = (*LATENTS, f"fresh_codec={{net={TABLE}, steps=6}}", "train.save_every=2", "train.ema_decay=0.0")
+
+
+def shares(folder):
+    """How far pictures are from what comes back of them by the codec of a model, on average."""
+    codec, total = codec_of(folder), 0.0
+    for x0, y, *_ in validation_set(folder.parents[1], toy(folder.parents[1]).data):
+        with torch.no_grad():
+            _, hidden = codec.encode(y)
+            total += float((codec.decode(codec.encode(x0)[0], hidden) - x0).abs().mean())
+    return total
+
+
+def test_the_loss_of_a_codec_is_the_official_one():
+    torch.manual_seed(0)
+    codec = build_codec(CODEC)
+    x0, y = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        latent, hidden = codec.encode(y)
+        there = codec.decode(latent, hidden), codec.decode(codec.encode(x0)[0], hidden)
+        wanted = (there[0] - y).abs().mean() + (there[1] - x0).abs().mean()
+        wanted += 0.001 * ((latent.mean() - y.mean()).abs() + (latent.std() - 0.5 * y.std()).abs())
+        whole = Compression(codec)
+        assert float(whole(x0, y)) == pytest.approx(float(wanted), rel=1e-6)
+        eps = torch.ones(2, 3, 1, 1)
+        eps[1] = -1
+        mixed = compression_loss(Denoiser(whole, SCHEDULES["rddm"](T=5)), x0, y, eps, torch.ones(2))
+        swapped = torch.stack([y[0], x0[1]]), torch.stack([x0[0], y[1]])
+        assert float(mixed) == pytest.approx(float(whole(*swapped)), rel=1e-6)
+
+
+def test_a_codec_is_trained_first_and_then_stays(root):
+    long = toy(root, *OWN, "fresh_codec.steps=60", "train.lr=3e-3")
+    course = run(long, root, "long")
+    first = [p for p in course if p.codec]
+    assert [p.step for p in first] == list(range(1, 61)) and [p.step for p in course[60:]] == list(range(1, 9))
+    assert sum(p.loss for p in first[-5:]) < 0.7 * sum(p.loss for p in first[:5])
+    run(toy(root, *OWN, "fresh_codec.steps=1"), root, "short")
+    assert shares(root / "long" / "model") < 0.7 * shares(root / "short" / "model")
+    assert len(log_of(root / "long")) == 8 and len(log_of(root / "long", "codec.csv")) == 60
+    assert read_config(root / "long" / RECIPE, ()) == long
+    restorer = Restorer.from_pretrained(str(root / "long" / "model"), device="cpu", dtype="fp32")
+    assert restorer(torch.rand(3, 21, 34)).shape == (3, 21, 34)
+
+
+@pytest.mark.parametrize("after", [3, 6, 8])
+def test_a_run_that_stops_at_its_codec_or_its_net_goes_on_as_if_it_had_not(root, after):
+    config = toy(root, *OWN, "train.steps=4", "train.val_every=4")
+    whole = run(config, root, "whole")
+    assert len(whole) == 10
+    parts = train(config, root, root / "parts", CPU)
+    for _ in range(after):
+        next(parts)
+    parts.close()
+    run(config, root, "parts")
+    assert log_of(root / "whole") == log_of(root / "parts")
+    assert log_of(root / "whole", "codec.csv") == log_of(root / "parts", "codec.csv")
+    one, two = (load_checkpoint(root / name / STATE) for name in ("whole", "parts"))
+    assert same(one.net, two.net) and same(one.ema, two.ema)
+
+
+def test_the_command_says_which_is_trained(root, cli):
+    told = [word for override in OWN for word in ("--set", override)]
+    answer = cli("train", root, "-c", root / "train.toml", "-o", root / "run", "-d", "cpu", *told, model=False)
+    assert answer.exit_code == 0, answer.stderr
+    assert "step 6/6: loss" in answer.stderr and "step 8/8: loss" in answer.stderr
+    assert "The codec is trained, and stays" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("codec=x",), "either a model's, or a fresh_codec that is trained first"),
+        (("fresh_codec.steps=0",), "fresh_codec: steps must be at least 1, not 0"),
+        (("predict.clip=range",), "so predict.clip must be none"),
+        (("fresh_codec.net.arch=vae",), "Unknown codec arch 'vae'"),
+        (("data.patch_size=12",), "patch_size 12 is no multiple of 8"),
+    ],
+)
+def test_a_codec_that_cannot_be_trained_is_a_sentence(root, words, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        learner(toy(root, *OWN, *words), Alone(CPU))
+
+
+def test_a_run_of_another_recipe_does_not_go_on_from_a_codecs_training(root):
+    parts = train(toy(root, *OWN), root, root / "run", CPU)
+    for _ in range(3):
+        next(parts)
+    parts.close()
+    with pytest.raises(UsageError, match="it is of the training of a codec"):
+        run(toy(root), root, "run")

@@ -79,9 +79,11 @@ def _entry(folder: Path, name: str) -> Entry:
     # A look at the text, since what reads diffusers' folders loads torch.
     if _is_ours(folder):
         return read_entry(file)
-    from restorer.convert.diffusers import entry_of, is_diffusers
+    from restorer.hub.layout import is_diffusers
 
     if is_diffusers(folder):
+        from restorer.convert.diffusers import entry_of
+
         return entry_of(folder)[0]
     from restorer.hub import catalog
 

@@ -7,6 +7,7 @@ import typer
 
 from restorer.cli import options as o
 from restorer.cli import training as t
+from restorer.cli.loading import loading
 from restorer.cli.output import Output
 from restorer.errors import UsageError
 
@@ -72,13 +73,14 @@ def train(
     layout = list(t.found(data, degrade))
     chosen = list(t.chosen(lq, gt, degrade))
 
-    from restorer.device import choose_device
-    from restorer.load import find
-    from restorer.publish import foresee
-    from restorer.train.config import read_config
-    from restorer.train.feedback import tracked
-    from restorer.train.loop import train as run_training
-    from restorer.train.team import is_first, launched, leave
+    with loading():
+        from restorer.device import choose_device
+        from restorer.load import find
+        from restorer.publish import foresee
+        from restorer.train.config import read_config
+        from restorer.train.feedback import tracked
+        from restorer.train.loop import train as run_training
+        from restorer.train.team import is_first, launched, leave
 
     like = find(init).entry if init and not config else None
     recipe = read_config(config, [*chosen, *given, *(set_ or [])], method or "rddm", like=like, layout=layout)

@@ -209,7 +209,9 @@ def _facts(entry: Entry, folder: Path | None) -> list[tuple[str, str]]:
         ("data", entry.data),
     ]
     for e in entry.expect:
-        facts.append(("measured", f"{e.value:g} {e.metric} on {e.set}, {e.steps} steps, seed {e.seed}"))
+        facts.append(
+            ("measured", f"{e.value:g} {e.metric} on {e.set}, {output.counted(e.steps, 'step')}, seed {e.seed}")
+        )
     if weights:
         facts += [
             ("weights", f"{weights.bytes / 1e6:.1f} MB, {weights.dtype}"),

@@ -8,7 +8,7 @@ import typer
 from restorer.cli import options as o
 from restorer.cli import training as t
 from restorer.cli.loading import loading
-from restorer.cli.output import Output
+from restorer.cli.output import Output, counted
 from restorer.errors import UsageError
 
 EXAMPLES = """\
@@ -101,7 +101,7 @@ def train(
         deque(steps, maxlen=0)
         leave()
         return
-    out.note(f"Training {recipe.name} for {recipe.train.steps} steps; the run is kept in {run}.")
+    out.note(f"Training {recipe.name} for {counted(recipe.train.steps, 'step')}; the run is kept in {run}.")
     done = out.training(steps, recipe.train.steps, run, pictures=recipe.train.pictures * launched())
     leave()
     if push_to_hub and done:

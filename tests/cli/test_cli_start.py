@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from conftest import ROOT
@@ -30,14 +29,24 @@ def test_nothing_heavy_is_loaded(here, process, words):
     assert "restorer" in loaded and not loaded & HEAVY
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells no processor time of children")
 def test_help_comes_at_once(here, process):
+    """By the processor's time, which other work on the machine does not lengthen much."""
     best = 60.0
     for _ in range(5):
-        started = time.perf_counter()
+        before = spent()
         code, out, _ = run(process("--help"))
-        best = min(best, time.perf_counter() - started)
+        best = min(best, spent() - before)
         assert code == 0 and "derain" in out
     assert best < 0.3
+
+
+def spent():
+    """Seconds of the processor that children which have ended took."""
+    import resource
+
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 COMPILERS = {"torch._dynamo", "torch._inductor", "sympy", "networkx"}
@@ -111,7 +120,12 @@ def test_where_torch_is_loaded_garbage_is_looked_for_as_ever():
 def test_an_interrupt_drops_the_picture_in_hand(here, draw, process, toy):
     draw("in/a.png"), draw("in/b.png", size=(1500, 1500))
     words = ["restore", "in", "-m", toy, "--steps", "100", "-d", "cpu", "--dtype", "fp32"]
-    started = process(*words)
+    # A process that begins in the background ignores interrupts, and so do its children unless it hears them again.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = process(*words)
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert started.stdout.readline().strip() == "in_restored/a.png"
     started.send_signal(signal.SIGINT)
     code, _, told = run(started)

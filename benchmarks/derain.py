@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from restorer import Restorer
+from restorer.cli.output import counted
 from restorer.degrade import degrade
 from restorer.images import format_of, read
 from restorer.metrics import psnr
@@ -69,7 +70,9 @@ def main() -> None:
     options = parser.parse_args()
     restorer = Restorer.from_pretrained(options.model, dtype=options.dtype)
     settings = restorer.settled(Settings(options.steps, None, options.seed))
-    print(f"{restorer.entry.name}, {settings.steps} steps, seed {settings.seed}, {restorer.denoiser.dtype}\n")
+    print(
+        f"{restorer.entry.name}, {counted(settings.steps, 'step')}, seed {settings.seed}, {restorer.denoiser.dtype}\n"
+    )
     print("| pictures | n | rainy, dB | restored, dB | gain | s each |\n|---|---|---|---|---|---|")
     for strength in options.strength:
         name = f"{', '.join(CLEAN)}; rain {strength}"

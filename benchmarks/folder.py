@@ -29,6 +29,7 @@ from turns import timed
 
 from restorer import Restorer, images
 from restorer.cli import machine
+from restorer.cli.output import counted
 from restorer.degrade import degrade
 from restorer.device import dtype_name
 from restorer.errors import RestorerError
@@ -136,8 +137,8 @@ def _heading(restorer: Restorer, options: argparse.Namespace, steps: int) -> str
     side = options.side
     sizes = f"{side} x {side}" if side else f"{SIDES[0]} to {SIDES[1]} pixels a side"
     together = f", batch size {options.batch_size}" if options.batch_size > 1 else ""
-    model = f"{restorer.entry.name}, {steps} steps, {dtype_name(restorer.denoiser.dtype)}{together}"
-    return f"A folder of {options.pictures} pictures of {sizes}, {model}, {machine.line(restorer.device)}"
+    model = f"{restorer.entry.name}, {counted(steps, 'step')}, {dtype_name(restorer.denoiser.dtype)}{together}"
+    return f"A folder of {counted(options.pictures, 'picture')} of {sizes}, {model}, {machine.line(restorer.device)}"
 
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from turns import Comparison, Turn
 
 from restorer import Restorer
+from restorer.cli.output import counted
 from restorer.device import DTYPES
 from restorer.diffusion.linear import to
 from restorer.diffusion.nullspace import ddnm_official
@@ -118,7 +119,7 @@ def irsde_whole(
             steps = made.settled(settings).steps
             turns.append(
                 Turn(
-                    f"ours, {name}, {steps} steps, {dtype}",
+                    f"ours, {name}, {counted(steps, 'step')}, {dtype}",
                     lambda made=made, settings=settings: made.restore(y, settings),
                     (lambda made=made: made.restore(y, same)) if settings is same else None,
                     exact=settings is same and dtype == "fp32",
@@ -253,7 +254,9 @@ def diffusers(_: Path, options: argparse.Namespace, patches: MonkeyPatch) -> Ite
             made = Restorer.from_pretrained(folder, device=str(options.device), dtype=dtype)
             call = partial(drawn, made, count, steps)
             turns.append(Turn(f"ours, {dtype}", call, call, exact=dtype == "fp32", nets=(made.denoiser.net,)))
-        yield whole(f"diffusers' DDIMPipeline, {count} pictures of 32 x 32, {steps} steps", turns, options)
+        yield whole(
+            f"diffusers' DDIMPipeline, {counted(count, 'picture')} of 32 x 32, {counted(steps, 'step')}", turns, options
+        )
 
 
 def drawn_by_diffusers(pipeline: Any, count: int, steps: int) -> Tensor:

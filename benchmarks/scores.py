@@ -31,7 +31,7 @@ from score_sets import ALL_SETS, Pair, Score, Test, centre, files_of, fitting, m
 from torch import Tensor
 
 from restorer import Restorer
-from restorer.cli.machine import cpu_name
+from restorer.cli.machine import cpu_line
 from restorer.device import dtype_name
 from restorer.entry import GENERATE, embedded, enlargement
 from restorer.errors import RestorerError, UsageError, unknown
@@ -146,7 +146,7 @@ def _row(trial: Trial, name: str, pairs: Iterable[Pair]) -> Row:
         made=test.pairs is None,
         steps=trial.steps or (STEPS if entry.task == GENERATE else entry.sample.steps),
         dtype=dtype_name(trial.restorer.denoiser.dtype),
-        cpu=f"{cpu_name()}, {torch.get_num_threads()} threads",
+        cpu=cpu_line(),
         n=len(pictures),
         input=_mean(before),
         restored=_mean(after),

@@ -2,11 +2,12 @@
 
     python benchmarks/startup.py [--device cuda] [--dtype bf16] [-m MODEL] [--rounds 5] [--quick] [--write [PAGE]]
 
-Four processes take turns, after a round that warms up: the command as a user runs it; `import torch` and nothing else;
-the command once more with a watch on its net, see net_seconds.py; and with python's list of import times. The rest is
-the first without the next two. The start and the end of python are in the whole command and in `import torch`, so
-they are not in the rest; a GPU's start is, since `import torch` does not begin it. The net's first call, which prepares
-what later ones find, counts as the net's.
+Four processes take turns, after a round that warms up: the command as a user runs it; `import torch` and nothing else,
+with python's search for garbage put off as the command does; the command once more with a watch on its net, see
+net_seconds.py; and with python's list of import times. The rest is the first without the next two. The start and the
+end of python are in the whole command and in `import torch`, so they are not in the rest; a GPU's start is, since
+`import torch` does not begin it. The net's first call after it is loaded counts as the net's. What python compiles of
+restorer is compiled before, as it is where restorer was installed.
 
 Imports are added up by package, each module without those it imports. What `import torch` loads too is torch's, and
 so is all of torch that is loaded later; python tells of each import and is slower by that.
@@ -17,6 +18,7 @@ so is all of torch that is loaded later; python tells of each import and is slow
 from __future__ import annotations
 
 import argparse
+import compileall
 import re
 import subprocess
 import sys
@@ -30,12 +32,16 @@ from tempfile import TemporaryDirectory
 from drawn import drawn
 from speed_page import PAGE, markdown, told
 
+import restorer
 from restorer import images
 from restorer.cli import machine
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.errors import RestorerError
 
 TORCH = ("-c", "import torch")
+"""Whose modules are torch's."""
+LOADING = ("-c", "from restorer.cli.loading import loading\nwith loading():\n    import torch")
+"""Whose seconds are torch's."""
 IMPORTS = ("-X", "importtime")
 WATCHED = str(Path(__file__).with_name("net_seconds.py"))
 DEAREST = 5
@@ -45,6 +51,7 @@ TOY = {"side": 32, "rounds": 1, "warmup": 0}
 
 def main(words: Sequence[str] | None = None) -> None:
     options = _options(words)
+    compileall.compile_dir(Path(restorer.__file__).parent, quiet=2)
     try:
         device = choose_device(options.device)
         dtype = dtype_name(choose_dtype(options.dtype, device))
@@ -68,7 +75,7 @@ def measured(command: Sequence[str], rounds: int, warmup: int) -> tuple[list[flo
     imports: list[Counter[str]] = []
     for _ in range(warmup + rounds):
         whole, _ = run("-m", "restorer", *command)
-        torch, _ = run(*TORCH)
+        torch, _ = run(*LOADING)
         _, watched = run(WATCHED, *command)
         seconds.append([whole, torch, float(watched.stdout.splitlines()[-1])])
         told, known = (run(*IMPORTS, *words)[1].stderr for words in (("-m", "restorer", *command), TORCH))

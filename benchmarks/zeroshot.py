@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from restorer import Restorer
+from restorer.cli.output import counted
 from restorer.images import format_of, read
 from restorer.metrics import psnr, ssim
 from restorer.settings import Settings
@@ -122,7 +123,7 @@ def main() -> None:
     options = parser.parse_args()
     restorer = Restorer.from_pretrained(options.model, device=options.device, dtype=options.dtype)
     pictures = centres(options.data, options.sets, options.every)
-    print(f"{restorer.entry.name}, {restorer.denoiser.dtype}, {len(pictures)} pictures, {vars(options)}\n")
+    print(f"{restorer.entry.name}, {restorer.denoiser.dtype}, {counted(len(pictures), 'picture')}, {vars(options)}\n")
     print("| damage | sigma | A†y | result | y taken to be clean | RMS / sigma | colour: result, clean | s each |")
     print("|---" * 8 + "|")
     for row in options.rows:

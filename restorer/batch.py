@@ -20,12 +20,12 @@ import torch
 from restorer.bench import Bench, Ready
 from restorer.plan import Files, Job, Plan, plan
 from restorer.record import Record
-from restorer.report import Comparison
 from restorer.restore import Made, Restorer
 from restorer.settings import Settings
 from restorer.work import Work, degrading, restoring
 
 if TYPE_CHECKING:
+    from restorer.report import Comparison
     from restorer.zeroshot import ZeroShot
 
 __all__ = ["Files", "Job", "Plan", "Record", "Work", "degrading", "failures", "plan", "restoring", "run", "run_paths"]

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from torch import Tensor
 
@@ -27,13 +27,15 @@ from restorer.images.recipe import check_beside, same_recipe, write_beside
 from restorer.masks import Mask, read_mask
 from restorer.plan import FileId, Files, Job, file_id, onto_input, partners, renamed, source_ids, with_ending
 from restorer.record import Record, Status, as_restorer_error
-from restorer.report import Comparison
 from restorer.restore import Made
 from restorer.search import STREAM
 from restorer.spread import Spreads
 from restorer.trace import Curves, Frames, Trace, beside
 from restorer.truth import find_truth, measure, read_truth
 from restorer.work import Work
+
+if TYPE_CHECKING:
+    from restorer.report import Comparison
 
 LONGEST_NAME = 255
 """Bytes in the name of a file, on nearly every file system."""

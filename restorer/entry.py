@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -16,6 +17,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from restorer.errors import ModelError, UsageError, unknown
 
 T = TypeVar("T")
+_hints = cache(get_type_hints)  # a card has many tables of one kind
 
 CARD_VERSION = 1
 
@@ -299,7 +301,7 @@ def parse(cls: type[T], data: object, where: str) -> T:
     missing = [n for n, f in known.items() if n not in data and f.default is MISSING and f.default_factory is MISSING]
     if missing:
         raise UsageError(f"{where}: {missing[0]!r} is missing.")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     return cls(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in data.items()})
 
 

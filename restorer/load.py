@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from restorer import heap, hub
-from restorer.convert.diffusers import SIGN, entry_of, is_diffusers, read_state
 from restorer.device import is_out_of_memory
 from restorer.diffusion.guidance import Guide
 from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
@@ -23,7 +22,7 @@ from restorer.diffusion.schedule import SCHEDULES, Schedule
 from restorer.entry import GENERATE, Entry, embedded, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
 from restorer.hub.checked import sha256_of
-from restorer.hub.layout import SAFE, leaves
+from restorer.hub.layout import SAFE, is_diffusers, leaves
 from restorer.nets import CODECS, GUIDES, NETS
 from restorer.nets.enlarge import fold
 from restorer.prepare import preparation
@@ -98,6 +97,8 @@ def local(path: Path, model: str, pickled: bool = False) -> Found:
     if path.suffix == SAFE:
         return _found(card_inside(path), path)
     if is_diffusers(path):
+        from restorer.convert.diffusers import entry_of, read_state
+
         entry, weights = entry_of(path)
         if not pickled:
             hub.check_safe(model, weights.name)
@@ -265,6 +266,8 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
 def _state(found: Found, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
     if found.read is None and not _is_named_by_diffusers(found):
         return read_weights(found.weights, device, dtype)
+    from restorer.convert.diffusers import read_state
+
     read = found.read or read_state
     return {key: value.to(device, dtype) for key, value in read(found.weights, found.entry).items()}
 
@@ -273,6 +276,8 @@ def _is_named_by_diffusers(found: Found) -> bool:
     """Whether a model of ours keeps its weights under the names that diffusers has for them, for both to load it."""
     if found.entry.net.get("arch") != "ddpm_unet":
         return False
+    from restorer.convert.diffusers import SIGN
+
     try:
         with safe_open(found.weights, "pt") as opened:
             return SIGN in opened.keys()  # noqa: SIM118  no mapping

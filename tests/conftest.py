@@ -11,6 +11,7 @@ import pytest
 import torch
 from hub_stub import Stub
 from PIL import Image
+from speed_pages import alone, page, scripts  # noqa: F401  fixtures
 from toy import toy_model
 from toy_training import go, root  # noqa: F401  fixtures
 from typer.testing import CliRunner

@@ -1,29 +1,13 @@
 """The contents page of the command line."""
 
 import os
-from typing import Annotated
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, ClassVar
 
 import typer
 
-from restorer.cli import (
-    compare,
-    convert,
-    convert_ddim,
-    degrade,
-    doctor,
-    download,
-    generate,
-    info,
-    models,
-    output,
-    publish,
-    restore,
-    score,
-    speed,
-    tasks,
-    train,
-    verify,
-)
+from restorer.cli import output, restore
 from restorer.cli.screens import SETTINGS, Commands, Root, Screen
 
 
@@ -59,6 +43,10 @@ def about(version: Version = False, offline: Offline = False) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def about_models() -> None:
+    """List, inspect, fetch, check, convert and publish models."""
+
+
 def main() -> None:
     """The console script."""
     from restorer import heap
@@ -67,9 +55,79 @@ def main() -> None:
     app(prog_name="restorer")
 
 
+PLAIN = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+
+
+def _command(name: str, function: Callable[..., None], **more: str) -> Screen:
+    alone = typer.Typer(add_completion=False, **PLAIN)
+    alone.command(name, cls=Screen, **more)(function)
+    return typer.main.get_command(alone)
+
+
+def _of(module: str, function: str | None = None, examples: str = "EXAMPLES") -> Callable[[str], Screen]:
+    """What makes the command of a function of ``restorer.cli.MODULE``, by default that of the module's own name."""
+
+    def made(name: str) -> Screen:
+        found = import_module(f"restorer.cli.{module}")
+        return _command(name, getattr(found, function or module), epilog=getattr(found, examples))
+
+    return made
+
+
+def _restore(name: str) -> Screen:
+    about = "Restore pictures and folders of pictures."
+    return _command(name, restore.restore, help=about, epilog=restore.examples())
+
+
+def _task(name: str) -> Screen:
+    about = f"{restore.HELP[name]}: `restore --task {name}`."
+    return _command(name, restore.alias(name), help=about, epilog=restore.examples(name))
+
+
+def _models(name: str) -> Commands:
+    from restorer.cli import models
+
+    epilog = f"{models.LIST_EXAMPLES}\n{models.INFO_EXAMPLES}"
+    return typer.main.get_command(_group(cls=Models, callback=about_models, epilog=epilog, add_completion=False))
+
+
 def _group(**more: object) -> typer.Typer:
-    plain = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
-    return typer.Typer(no_args_is_help=True, context_settings=SETTINGS, **plain, **more)
+    return typer.Typer(no_args_is_help=True, context_settings=SETTINGS, **PLAIN, **more)
+
+
+class Contents(Root):
+    """All commands by name, in the order of the first screen. Each is imported when it is asked for."""
+
+    table: ClassVar = {
+        "restore": _restore,
+        **dict.fromkeys(restore.HELP, _task),
+        "info": _of("info", examples="INFO_EXAMPLES"),
+        "redo": _of("info", "redo", "REDO_EXAMPLES"),
+        "generate": _of("generate"),
+        "compare": _of("compare"),
+        "score": _of("score"),
+        "degrade": _of("degrade"),
+        "convert-ddim": _of("convert_ddim"),
+        "train": _of("train"),
+        "tasks": _of("tasks"),
+        "bench": _of("speed", "bench"),
+        "doctor": _of("doctor"),
+        "models": _models,
+    }
+
+
+class Models(Commands):
+    """Those about models."""
+
+    table: ClassVar = {
+        "list": _of("models", "list_models", "LIST_EXAMPLES"),
+        "info": _of("models", "info", "INFO_EXAMPLES"),
+        "download": _of("download"),
+        "verify": _of("verify"),
+        "rm": _of("download", "rm", "RM_EXAMPLES"),
+        "convert": _of("convert"),
+        "publish": _of("publish"),
+    }
 
 
 EXAMPLES = """\
@@ -77,38 +135,4 @@ EXAMPLES = """\
   restorer derain photos/ -o clean/
   restorer models list"""
 
-app = _group(cls=Root, callback=about, epilog=EXAMPLES)
-app.command(
-    "restore",
-    cls=Screen,
-    help="Restore pictures and folders of pictures.",
-    epilog=restore.EXAMPLES.format(command="restore", participle="restored"),
-)(restore.restore)
-for task, alias in restore.aliases.items():
-    app.command(
-        task,
-        cls=Screen,
-        help=f"{restore.HELP[task]}: `restore --task {task}`.",
-        epilog=restore.examples(task),
-    )(alias)
-app.command("info", cls=Screen, epilog=info.INFO_EXAMPLES)(info.info)
-app.command("redo", cls=Screen, epilog=info.REDO_EXAMPLES)(info.redo)
-app.command("generate", cls=Screen, epilog=generate.EXAMPLES)(generate.generate)
-app.command("compare", cls=Screen, epilog=compare.EXAMPLES)(compare.compare)
-app.command("score", cls=Screen, epilog=score.EXAMPLES)(score.score)
-app.command("degrade", cls=Screen, epilog=degrade.EXAMPLES)(degrade.degrade)
-app.command("convert-ddim", cls=Screen, epilog=convert_ddim.EXAMPLES)(convert_ddim.convert_ddim)
-app.command("train", cls=Screen, epilog=train.EXAMPLES)(train.train)
-app.command("tasks", cls=Screen, epilog=tasks.EXAMPLES)(tasks.tasks)
-app.command("bench", cls=Screen, epilog=speed.EXAMPLES)(speed.bench)
-app.command("doctor", cls=Screen, epilog=doctor.EXAMPLES)(doctor.doctor)
-
-models_app = _group(cls=Commands, epilog=f"{models.LIST_EXAMPLES}\n{models.INFO_EXAMPLES}")
-models_app.command("list", cls=Screen, epilog=models.LIST_EXAMPLES)(models.list_models)
-models_app.command("info", cls=Screen, epilog=models.INFO_EXAMPLES)(models.info)
-models_app.command("download", cls=Screen, epilog=download.EXAMPLES)(download.download)
-models_app.command("verify", cls=Screen, epilog=verify.EXAMPLES)(verify.verify)
-models_app.command("rm", cls=Screen, epilog=download.RM_EXAMPLES)(download.rm)
-models_app.command("convert", cls=Screen, epilog=convert.EXAMPLES)(convert.convert)
-models_app.command("publish", cls=Screen, epilog=publish.EXAMPLES)(publish.publish)
-app.add_typer(models_app, name="models", help="List, inspect, fetch, check, convert and publish models.")
+app = _group(cls=Contents, callback=about, epilog=EXAMPLES)

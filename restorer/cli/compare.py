@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from restorer.cli import options as o
+from restorer.cli.loading import loading
 from restorer.cli.output import Output
 from restorer.cli.report import Report
 from restorer.errors import InputError, RestorerError, UsageError
@@ -40,10 +41,11 @@ def compare(
     quiet: o.Quiet = False,
 ) -> None:
     """Before/after pictures, or one self-contained HTML page with sliders."""
-    from restorer.pairs import pairs
-    from restorer.record import Record
-    from restorer.report import Comparison
-    from restorer.report.comparison import compared, place_for
+    with loading():
+        from restorer.pairs import pairs
+        from restorer.record import Record
+        from restorer.report import Comparison
+        from restorer.report.comparison import compared, place_for
 
     out = Output(json=json, quiet=quiet)
     found = pairs(before, after, gt, recursive=recursive)

@@ -7,6 +7,7 @@ import typer
 
 from restorer.cli import options as o
 from restorer.cli import output as printing
+from restorer.cli.loading import loading
 from restorer.cli.output import Output
 
 EXAMPLES = """\
@@ -178,10 +179,11 @@ def convert(
     verbose: o.Verbose = 0,
 ) -> None:
     """Turn an official checkpoint into a model folder. What the file does not say, a preset or options must."""
-    from restorer.convert.official import Wishes
-    from restorer.convert.official import convert as run
-    from restorer.device import DTYPES
-    from restorer.entry import card
+    with loading():
+        from restorer.convert.official import Wishes
+        from restorer.convert.official import convert as run
+        from restorer.device import DTYPES
+        from restorer.entry import card
 
     shown = None if input is None else tuple(word.strip() for word in input.split(","))
     wishes = Wishes(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from restorer.cli import output as told
+from restorer.cli.loading import loading
 from restorer.errors import RestorerError, UsageError
 
 EXAMPLES = """\
@@ -74,8 +75,9 @@ def convert_ddim(
     if to == "ddim" and classifier is not None:
         raise UsageError("--to ddim writes a diffusers folder, which holds no classifier; leave out --classifier.")
 
-    from restorer.convert.ddim import STEPS, TO, TOLERANCE, difference, opened
-    from restorer.convert.wishes import Wishes
+    with loading():
+        from restorer.convert.ddim import STEPS, TO, TOLERANCE, difference, opened
+        from restorer.convert.wishes import Wishes
 
     with told.Output().downloads():
         before = opened(model, Wishes(preset=preset, classifier=classifier, classifier_scale=classifier_scale))

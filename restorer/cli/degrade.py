@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from restorer.cli import options as o
+from restorer.cli.loading import loading
 from restorer.cli.output import Output
 from restorer.cli.work import carry_out
 
@@ -62,7 +63,8 @@ def degrade(
     words = o.all_inputs(inputs, None)
     out = Output(json=json, quiet=quiet)
 
-    from restorer.batch import Files, degrading, plan
+    with loading():
+        from restorer.batch import Files, degrading, plan
 
     work = degrading(recipe, strength, seed)
     # Of a lossy format the best there is (WebP is lossless then): the damage shall be the only damage.

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from restorer.cli import options as o
+from restorer.cli.loading import loading
 from restorer.cli.output import Output
 from restorer.cli.report import Report
 from restorer.entry import GENERATE
@@ -139,9 +140,10 @@ def generate(
     pixels = parse_size(size) if size else None
     out = Output(json=json, quiet=quiet, verbose=verbose)
 
-    from restorer.generate import order, run, sheet_file
-    from restorer.restore import Restorer
-    from restorer.settings import Settings, states
+    with loading():
+        from restorer.generate import order, run, sheet_file
+        from restorer.restore import Restorer
+        from restorer.settings import Settings, states
 
     with out.downloads():
         restorer = Restorer.from_pretrained(model, task=GENERATE, device=device, dtype=dtype)

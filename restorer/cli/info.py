@@ -7,6 +7,7 @@ import typer
 
 from restorer.cli import options as o
 from restorer.cli import output
+from restorer.cli.loading import loading
 from restorer.cli.output import Output
 from restorer.cli.report import Report
 from restorer.errors import InputError, RestorerError
@@ -49,7 +50,8 @@ Place = Annotated[
 
 def info(pictures: Pictures, json: o.JsonOnly = False) -> None:
     """What made a picture: its recipe."""
-    from restorer import images
+    with loading():
+        from restorer import images
 
     missing = []
     for picture in pictures:
@@ -80,7 +82,8 @@ def redo(
     verbose: o.Verbose = 0,
 ) -> None:
     """Make pictures again from their recipes, and say whether the pixels are the same."""
-    from restorer.redo import Redoing
+    with loading():
+        from restorer.redo import Redoing
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     report = Report(len(pictures))

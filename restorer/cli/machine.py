@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restorer import __version__
+from restorer.cli.output import counted
 from restorer.entry import embedded
 from restorer.errors import RestorerError
 
@@ -82,13 +83,20 @@ def devices() -> dict[str, Any]:
         seen |= {f"xpu:{i}": torch.xpu.get_device_name(i) for i in range(torch.xpu.device_count())}
     if torch.backends.mps.is_available():
         seen["mps"] = "Apple GPU"
-    seen["cpu"] = f"{torch.get_num_threads()} threads"
+    seen["cpu"] = counted(torch.get_num_threads(), "thread")
     auto, cpu = choose_device("auto"), torch.device("cpu")
     return {
         "seen": seen,
         "auto": {"device": str(auto), "dtype": dtype_name(choose_dtype("auto", auto))},
         "fast_bf16_on_cpu": choose_dtype("auto", cpu) is torch.bfloat16,
     }
+
+
+def cpu_line() -> str:
+    """The CPU and the threads that torch takes of it."""
+    import torch
+
+    return f"{cpu_name()}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def line(device: torch.device) -> str:
@@ -98,7 +106,7 @@ def line(device: torch.device) -> str:
     if device.type in ("cuda", "xpu"):
         name = torch.get_device_module(device).get_device_name(device)
     else:
-        name = f"{cpu_name()}, {torch.get_num_threads()} threads" if device.type == "cpu" else "Apple GPU"
+        name = cpu_line() if device.type == "cpu" else "Apple GPU"
     return f"{name}, torch {torch.__version__}"
 
 

@@ -81,9 +81,11 @@ def _entry(folder: Path, name: str) -> Entry:
     # A look at the text, since what reads diffusers' folders loads torch.
     if _is_ours(folder):
         return read_entry(file)
-    from restorer.convert.diffusers import entry_of, is_diffusers
+    from restorer.hub.layout import is_diffusers
 
     if is_diffusers(folder):
+        from restorer.convert.diffusers import entry_of
+
         return entry_of(folder)[0]
     from restorer.hub import catalog
 
@@ -210,7 +212,9 @@ def _facts(entry: Entry, folder: Path | None) -> list[tuple[str, str]]:
         ("data", entry.data),
     ]
     for e in entry.expect:
-        facts.append(("measured", f"{e.value:g} {e.metric} on {e.set}, {e.steps} steps, seed {e.seed}"))
+        facts.append(
+            ("measured", f"{e.value:g} {e.metric} on {e.set}, {output.counted(e.steps, 'step')}, seed {e.seed}")
+        )
     for offer in of_model(entry):
         if offer.how_fast:
             scale = f", {offer.scale} times" if offer.scale else ""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from restorer.cli.damage import IMPLIED
+from restorer.cli.output import counted
 from restorer.entry import GENERATE, TASKS, Entry, Expect, default_model, embedded, enlargement, read_entry
 from restorer.errors import ModelError
 
@@ -50,7 +51,7 @@ class Offer(NamedTuple):
             "scale": self.scale,
             "model": self.entry.name,
             "how": ZERO_SHOT if self.zero_shot else None,
-            "measured": score and f"{score.value:g} {score.metric} ({score.set}, {score.steps} steps)",
+            "measured": score and f"{score.value:g} {score.metric} ({score.set}, {counted(score.steps, 'step')})",
             "how_fast": self.how_fast,
             "size": weights and f"{weights.bytes / 1e6:.1f} MB",
         }

@@ -51,6 +51,11 @@ def pairs(rows: Sequence[tuple[str, str]]) -> None:
         result(f"{name:{width}}  {value}".rstrip())
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 step`` or ``2 steps``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table for a terminal, or lines of tab-separated values for a program."""
     if not sys.stdout.isatty():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from statistics import fmean
+from math import fsum
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ class Report:
     @property
     def means(self) -> dict[str, float]:
         """The mean of every score, over the pictures that have it."""
-        return {name: fmean(scores) for name, scores in self.scores.items()}
+        return {name: fsum(scores) / len(scores) for name, scores in self.scores.items()}
 
     def sentences(self) -> list[str]:
         """The closing words, and the names of what failed."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from restorer.cli import options as o
 from restorer.cli.damage import is_known, known_damage, load, side_of_windows, to_fetch
+from restorer.cli.loading import loading
 from restorer.cli.output import Output
 from restorer.cli.work import carry_out, collecting
 from restorer.entry import TASKS
@@ -125,10 +126,11 @@ def _restore(
     exists = o.settle_exists(exists, overwrite)
     out = Output(json=json, quiet=quiet, verbose=verbose)
 
-    from restorer.batch import Files, plan, restoring
-    from restorer.remote import is_remote, plan_remote
-    from restorer.settings import Settings
-    from restorer.tiling import Tiling
+    with loading():
+        from restorer.batch import Files, plan, restoring
+        from restorer.remote import is_remote, plan_remote
+        from restorer.settings import Settings
+        from restorer.tiling import Tiling
 
     side = side_of_windows(tile)
     tiling = Tiling(side, tile_overlap, batch_size)
@@ -185,8 +187,10 @@ def _told(work: "Work", settings: "Settings") -> str:
     )
 
 
-def examples(task: str) -> str:
-    """The examples of a task's own command."""
+def examples(task: str | None = None) -> str:
+    """The examples of ``restore``, or of a task's own command."""
+    if task is None:
+        return EXAMPLES.format(command="restore", participle="restored")
     if task in OWN_EXAMPLES:
         return OWN_EXAMPLES[task]
     return (MASKED_EXAMPLES if task in MASKED else EXAMPLES).format(command=task, participle=TASKS[task])
@@ -204,14 +208,10 @@ def fixed(function: Callable[..., None], **arguments: str | bool | None) -> Call
 restore = fixed(_restore, participle="restored")
 
 
-def _alias(task: str) -> Callable[..., None]:
+def alias(task: str) -> Callable[..., None]:
     """A task's own command, with the options that its models may use."""
     unused = {} if task in MASKED else {"mask": None}
     unused |= {} if task in (*NOISY, *KNOWN) else {"sigma": None}
     unused |= {} if task in ENLARGING else {"scale": None}
     unused |= {} if task in KNOWN else dict.fromkeys(ZERO_SHOT) | {"simulate": False}
     return fixed(_restore, participle=TASKS[task], task=task, **unused)
-
-
-aliases = {task: _alias(task) for task in HELP}
-"""Task -> its own command."""

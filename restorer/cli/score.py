@@ -7,6 +7,7 @@ import typer
 
 from restorer.cli import options as o
 from restorer.cli import output
+from restorer.cli.loading import loading
 from restorer.cli.output import Output
 from restorer.cli.report import Report
 from restorer.errors import ImageError, InputError, UsageError, unknown
@@ -70,11 +71,12 @@ def score(
     quiet: o.Quiet = False,
 ) -> None:
     """Measure restored pictures: PSNR, SSIM and more. Transparency is ignored."""
-    from restorer import images
-    from restorer.images.atomic import write_bytes
-    from restorer.pairs import pairs
-    from restorer.protocols import ALL, PLAIN, PROTOCOLS, measure
-    from restorer.record import Record
+    with loading():
+        from restorer import images
+        from restorer.images.atomic import write_bytes
+        from restorer.pairs import pairs
+        from restorer.protocols import ALL, PLAIN, PROTOCOLS, measure
+        from restorer.record import Record
 
     if gt is None:
         raise UsageError("There is no --gt, and no metric here does without; name the clean picture or its folder.")

@@ -6,13 +6,16 @@ Typer's panels need 0.1 s more to start and fold long words; groups are the ``ri
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from restorer.cli import errors, options, output
+
+Command = TyperCommand | TyperGroup
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -37,10 +40,38 @@ class Screen(TyperCommand):
         formatter.write(f"\nExamples:\n{self.epilog}\n")
 
 
-class Commands(TyperGroup):
-    """Commands below one name."""
+class Made(Mapping[str, Command]):
+    """Name -> command, each made of its ``table``'s maker when it is first asked for: most are for another run."""
 
+    def __init__(self, table: Mapping[str, Callable[[str], Command]]) -> None:
+        self.table = table
+        self.made: dict[str, Command] = {}
+
+    def __getitem__(self, name: str) -> Command:
+        if name not in self.made:
+            self.made[name] = self.table[name](name)
+        return self.made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+class Commands(TyperGroup):
+    """Commands below one name: those of its class's ``table``."""
+
+    table: ClassVar[Mapping[str, Callable[[str], Command]]] = {}
     format_epilog = Screen.format_epilog
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.commands = Made(self.table)
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """The names, in the order of the table; none is made for that."""
+        return [*self.commands]
 
 
 class Root(Commands):

@@ -7,6 +7,7 @@ import typer
 
 from restorer.cli import options as o
 from restorer.cli import output
+from restorer.cli.loading import loading
 from restorer.cli.output import Output
 
 if TYPE_CHECKING:
@@ -50,11 +51,12 @@ def bench(
     json: o.JsonOnly = False,
 ) -> None:
     """How fast a model is on this machine: a call of its net, a whole picture, pictures a minute, and memory."""
-    from restorer.cli import machine
-    from restorer.device import choose_device, precisions
-    from restorer.restore import Restorer
-    from restorer.settings import Settings
-    from restorer.speed import SIZES, foreseen, measure, trials
+    with loading():
+        from restorer.cli import machine
+        from restorer.device import choose_device, precisions
+        from restorer.restore import Restorer
+        from restorer.settings import Settings
+        from restorer.speed import SIZES, foreseen, measure, trials
 
     out = Output(json=json)
     words = precisions(choose_device(device)) if dtype == "all" else [dtype]

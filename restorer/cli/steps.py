@@ -5,7 +5,7 @@ from typing import NamedTuple
 from restorer.cli import output
 from restorer.cli.models import card_of
 from restorer.cli.offers import of_model
-from restorer.cli.output import Output
+from restorer.cli.output import Output, counted
 from restorer.entry import Entry
 from restorer.errors import ModelError
 
@@ -39,9 +39,11 @@ def show_steps(model: str, out: Output) -> None:
             [_cell(value) for value in (*(getattr(scored, name) for name in said), *map(scores.get, numbers))]
             for scored, scores in rows.items()
         ]
-        output.table([*said, *map(_steps, numbers)], lines)
+        output.table([*said, *(counted(number, "step") for number in numbers)], lines)
     if len(numbers) == 1:
-        out.note(f"The card of {entry.name!r} knows {_steps(numbers[0])} only; more are measured by {measure}.")
+        out.note(
+            f"The card of {entry.name!r} knows {counted(numbers[0], 'step')} only; more are measured by {measure}."
+        )
 
 
 def steps_table(entry: Entry) -> dict[Scored, dict[int, float]]:
@@ -56,7 +58,3 @@ def steps_table(entry: Entry) -> dict[Scored, dict[int, float]]:
 
 def _cell(value: str | float | None) -> str:
     return "" if value is None else value if isinstance(value, str) else f"{value:g}"
-
-
-def _steps(number: int) -> str:
-    return f"{number} step{'s' if number > 1 else ''}"

@@ -7,7 +7,8 @@ import typer
 
 from restorer.cli import options as o
 from restorer.cli import training as t
-from restorer.cli.output import Output
+from restorer.cli.loading import loading
+from restorer.cli.output import Output, counted
 from restorer.errors import UsageError
 
 EXAMPLES = """\
@@ -73,13 +74,14 @@ def train(
     layout = list(t.found(data, degrade))
     chosen = list(t.chosen(lq, gt, degrade, mask))
 
-    from restorer.device import choose_device
-    from restorer.load import find
-    from restorer.publish import foresee
-    from restorer.train.config import read_config
-    from restorer.train.feedback import tracked
-    from restorer.train.loop import train as run_training
-    from restorer.train.team import is_first, launched, leave
+    with loading():
+        from restorer.device import choose_device
+        from restorer.load import find
+        from restorer.publish import foresee
+        from restorer.train.config import read_config
+        from restorer.train.feedback import tracked
+        from restorer.train.loop import train as run_training
+        from restorer.train.team import is_first, launched, leave
 
     like = find(init).entry if init and not config else None
     codec = codec or (init if like and like.codec else None)
@@ -103,7 +105,7 @@ def train(
         deque(steps, maxlen=0)
         leave()
         return
-    out.note(f"Training {recipe.name} for {recipe.train.steps} steps; the run is kept in {run}.")
+    out.note(f"Training {recipe.name} for {counted(recipe.train.steps, 'step')}; the run is kept in {run}.")
     done = out.training(steps, recipe.train.steps, run, pictures=recipe.train.pictures * launched())
     leave()
     if push_to_hub and done:

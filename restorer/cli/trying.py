@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from restorer.cli import output
+from restorer.cli.loading import loading
 from restorer.cli.offers import Offer, to_try
 from restorer.cli.report import Report
 from restorer.errors import ModelError
@@ -23,9 +24,10 @@ def try_all(picture: Path, place: Path | None, device: str, out: output.Output) 
     offers = to_try()
     if not offers:
         raise ModelError("No trained model comes with restorer, so there is nothing to try.")
-    from restorer.device import choose_device
-    from restorer.report.contact import contact, place_for
-    from restorer.trial import look, middle
+    with loading():
+        from restorer.device import choose_device
+        from restorer.report.contact import contact, place_for
+        from restorer.trial import look, middle
 
     choose_device(device)
     place = place_for(picture, place)

@@ -7,6 +7,7 @@ import typer
 from restorer.cli import options as o
 from restorer.cli import output
 from restorer.cli.errors import DAMAGED_MODEL
+from restorer.cli.loading import loading
 from restorer.cli.output import Output
 from restorer.entry import embedded
 from restorer.errors import RestorerError
@@ -24,9 +25,10 @@ Models = Annotated[
 
 def verify(models: Models = None, json: o.JsonOnly = False, quiet: o.Quiet = False) -> None:
     """Compare the sha256 of every file, run each model on its test picture, and compare the score."""
-    from restorer.hub import catalog
-    from restorer.hub.shelf import is_here
-    from restorer.verify import verify as check
+    with loading():
+        from restorer.hub import catalog
+        from restorer.hub.shelf import is_here
+        from restorer.verify import verify as check
 
     out, failed = Output(json=json, quiet=quiet), False
     for model in models or [*embedded(), *(listing.name for listing in catalog().values() if is_here(listing))]:

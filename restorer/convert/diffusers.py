@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from restorer.convert.checkpoints import read_checkpoint
 from restorer.entry import GENERATE, Entry, Predict, Sample, Size
 from restorer.errors import ModelError, UsageError
-from restorer.hub.layout import CONFIG, INDEX, SCHEDULER, UNET, WEIGHTS
+from restorer.hub.layout import CONFIG, INDEX, SCHEDULER, UNET, WEIGHTS, json_table
 from restorer.images.atomic import write_bytes
 from restorer.nets.ddpm_unet import DdpmUNet, config_of, options_of, rename, rename_back
 
@@ -58,16 +58,6 @@ STEPS = 50
 """What diffusers' DDIM pipeline takes unless told otherwise."""
 
 
-def is_diffusers(folder: Path) -> bool:
-    """Whether a folder holds a model of diffusers, be it one that can be used or not."""
-    if (folder / CONFIG).exists():
-        try:
-            return "_class_name" in _json(folder / CONFIG)
-        except ModelError:
-            return False
-    return (folder / INDEX).exists() or (folder / UNET / CONFIG).exists()
-
-
 def entry_of(folder: Path) -> tuple[Entry, Path]:
     """The card that a diffusers folder comes to, and its weights' file.
 
@@ -76,7 +66,7 @@ def entry_of(folder: Path) -> tuple[Entry, Path]:
     unet, scheduler = (_part(folder, name) for name in (UNET, "scheduler"))
     if not (unet / CONFIG).exists():
         raise ModelError(f"{folder}: a diffusers folder without a UNet2DModel; only DDPM and DDIM models can be used.")
-    config = _json(unet / CONFIG)
+    config = json_table(unet / CONFIG)
     _check_class(unet / CONFIG, config, ("UNet2DModel",))
     try:
         net = options_of(config)
@@ -195,18 +185,6 @@ def _part(folder: Path, name: str) -> Path:
     return folder / name if (folder / name).is_dir() else folder
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{file}: is no JSON: {error}.") from error
-    if not isinstance(data, dict):
-        raise ModelError(f"{file}: is no table of keys.")
-    return data
-
-
 def _check_class(file: Path, config: Mapping[str, Any], known: tuple[str, ...]) -> None:
     name = config.get("_class_name")
     if name not in known:
@@ -217,7 +195,7 @@ def _schedule(file: Path) -> tuple[dict[str, Any], str, str, str]:
     """A card's ``schedule`` table, its ``output``, its ``clip`` and its ``times``."""
     if not file.exists():
         raise ModelError(f"{file} is missing, without which the model's schedule is unknown; save the whole pipeline.")
-    config = _json(file)
+    config = json_table(file)
     _check_class(file, config, _SCHEDULERS)
     known = {**_FIXED, **_DATED}
     for key, value in config.items():

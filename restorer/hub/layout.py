@@ -1,9 +1,10 @@
-"""Which of a repository's files its model needs, told from their names and its JSON files. stdlib only."""
+"""What a repository or a folder holds, told from its files' names and its JSON files. stdlib only."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from restorer.entry import parse_entry
@@ -53,6 +54,29 @@ def telling(names: Collection[str]) -> tuple[str, ...]:
     """Those of a repository's files that tell of its model: card, checksums, pictures; to run it none is needed."""
     told = [name for name in names if name.endswith(_TOLD) or name in _SUMS]
     return tuple(sorted(name for name in told if not leaves(name) and not name.startswith(".")))
+
+
+def is_diffusers(folder: Path) -> bool:
+    """Whether a folder holds a model of diffusers, be it one that can be used or not."""
+    if (folder / CONFIG).exists():
+        try:
+            return "_class_name" in json_table(folder / CONFIG)
+        except ModelError:
+            return False
+    return (folder / INDEX).exists() or (folder / UNET / CONFIG).exists()
+
+
+def json_table(file: Path) -> dict[str, Any]:
+    """What a JSON file holds. Raises ``ModelError`` for one that cannot be read, or that is no table."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: is no JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{file}: is no table of keys.")
+    return data
 
 
 def leaves(name: str) -> bool:

@@ -9,7 +9,7 @@ import io
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
@@ -71,6 +71,8 @@ def samples(image: Image.Image, limits: Limits) -> np.ndarray:
 def cmyk_samples(image: Image.Image, icc: bytes | None) -> np.ndarray:
     """A CMYK picture -> (H, W, 3) uint8 in sRGB, through its own profile where it has one that works."""
     if icc:
+        from PIL import ImageCms  # here, as few pictures are CMYK
+
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             srgb = ImageCms.createProfile("sRGB")

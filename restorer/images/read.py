@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from restorer.errors import ImageError
-from restorer.images import exif, heif, netpbm, pillow, png, tiff, xmp
+from restorer.images import exif, heif, netpbm, pillow, png, xmp
 from restorer.images.formats import FORMATS, sniff
 from restorer.images.picture import Picture, from_levels
 from restorer.images.stored import Limits, Stored
@@ -98,11 +98,17 @@ def _through_pillow(format: str) -> Callable[[bytes, Limits], Stored]:
     return lambda data, limits: pillow.read(data, limits, format)
 
 
+def _tiff(data: bytes, limits: Limits) -> Stored:
+    from restorer.images import tiff  # here, as tifffile is for these files alone
+
+    return tiff.read(data, limits)
+
+
 _READERS: dict[str, Callable[[bytes, Limits], Stored]] = {
     "png": png.read,
     "jpg": _through_pillow("jpg"),
     "webp": _through_pillow("webp"),
-    "tiff": tiff.read,
+    "tiff": _tiff,
     "avif": _through_pillow("avif"),
     "heic": heif.read,
     "bmp": _through_pillow("bmp"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from restorer.errors import ImageError
-from restorer.images import pillow, png, tiff, xmp
+from restorer.images import pillow, png, xmp
 from restorer.images.atomic import write_bytes
 from restorer.images.formats import FORMATS, sniff
 from restorer.images.read import FAULTS
@@ -124,7 +124,11 @@ def _beside(path: Path, data: bytes) -> dict | None:
 def _text(data: bytes, format: str) -> str | None:
     if format == "png":
         return png.metadata(list(png.chunks(data)))["recipe"]
-    return xmp.recipe_text(tiff.header_xmp(data) if format == "tiff" else pillow.header_xmp(data, format))
+    if format == "tiff":
+        from restorer.images import tiff  # here, as tifffile is for these files alone
+
+        return xmp.recipe_text(tiff.header_xmp(data))
+    return xmp.recipe_text(pillow.header_xmp(data, format))
 
 
 def _dump(recipe: Mapping) -> str:

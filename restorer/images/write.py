@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from restorer.errors import ImageError, unknown
-from restorer.images import netpbm, pillow, png, tiff, xmp
+from restorer.images import netpbm, pillow, png, xmp
 from restorer.images.atomic import write_bytes
 from restorer.images.formats import FORMATS, format_of
 from restorer.images.picture import Picture, from_levels, to_levels
@@ -137,11 +137,17 @@ def _stored(picture: Picture, format: str, bits: int, metadata: bool) -> Stored:
     return Stored(samples, picture.icc, picture.exif, picture.xmp, picture.dpi)
 
 
+def _tiff(stored: Stored, quality: int) -> bytes:
+    from restorer.images import tiff  # here, as tifffile is for these files alone
+
+    return tiff.write(stored, quality)
+
+
 _WRITERS: dict[str, Callable[[Stored, int], bytes]] = {
     "png": png.write,
     "jpg": pillow.write_jpg,
     "webp": pillow.write_webp,
-    "tiff": tiff.write,
+    "tiff": _tiff,
     "avif": pillow.write_avif,
     "bmp": pillow.write_bmp,
     "ppm": netpbm.write,

@@ -5,9 +5,13 @@ prefixes that others rely on. A packet that is not well-formed, is not UTF-8 or 
 fresh one that holds the recipe alone.
 """
 
+from __future__ import annotations
+
 import re
-from xml.etree import ElementTree
-from xml.sax.saxutils import quoteattr
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 NAMESPACE = "https://restorer.invalid/ns/1/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -31,6 +35,8 @@ _END = re.compile(rb"</([\w.-]+:)?RDF\s*>")
 
 def with_recipe(packet: bytes | None, text: str) -> bytes:
     """The packet with ``text`` as its one ``restorer:recipe``; a fresh packet for None and for one that is broken."""
+    from xml.sax.saxutils import quoteattr  # here, as most pictures have no packet
+
     # quoteattr keeps to one kind of quote; line ends would be changed by XML's own rules, and JSON has none.
     element = f"{_SHELL} restorer:recipe={quoteattr(text)}/>".encode()
     merged = _insert(without_recipe(packet) or _FRESH, element)
@@ -83,10 +89,12 @@ def _insert(packet: bytes, element: bytes) -> bytes:
     return packet[: ends[-1]] + element + packet[ends[-1] :] if ends else packet
 
 
-def _parse(packet: bytes | None) -> ElementTree.Element | None:
+def _parse(packet: bytes | None) -> Element | None:
     packet = (packet or b"").strip(b"\0 \t\r\n")
     if not packet or len(packet) > _LIMIT or any(mark in packet for mark in (b"\0", b"<!DOCTYPE", b"<!ENTITY")):
         return None
+    from xml.etree import ElementTree  # here, as most pictures have no packet
+
     try:
         return ElementTree.fromstring(packet)
     except (ElementTree.ParseError, ValueError, LookupError):

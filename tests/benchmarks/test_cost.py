@@ -1,28 +1,17 @@
 """benchmarks/cost.py: its rows at toy sizes, and its arithmetic."""
 
 import re
-import sys
 
 import pytest
 import torch
-from conftest import ROOT
-
-PAGE_TEXT = "# Speed\n\n<!-- speed -->\n<!-- /speed -->\n"
-QUICK = ("--quick", "--device", "cpu", "--dtype", "fp32")
+from speed_pages import QUICK
 
 
 @pytest.fixture
-def cost(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+def cost(scripts):
     import cost
 
     return cost
-
-
-@pytest.fixture
-def page(tmp_path):
-    (tmp_path / "page.md").write_text(PAGE_TEXT)
-    return tmp_path / "page.md"
 
 
 def firsts(section):
@@ -36,10 +25,10 @@ def test_three_tables_of_growing_work(cost, page, toy, capsys):
     heads = ["Cost of megapixels, 1 step, toy", "Cost of steps, 32 x 32, toy", "Cost of a batch, 1 step, pictures"]
     assert all(section.startswith(head) for section, head in zip(sections, heads, strict=True))
     assert [firsts(section) for section in sections] == [["0.002", "0.004"], ["1", "2"], ["1", "2"]]
-    assert all(", fp32, " in section and "threads, torch" in section for section in sections)
+    assert all(", fp32, " in section and "1 thread, torch" in section for section in sections)
     assert ["MP up, the time a pixel" in section for section in sections] == [True, False, False]
     out = capsys.readouterr().out
-    assert all(line in out for line in page.read_text().splitlines()[4:-1])
+    assert all(line in out for line in page.read_text().splitlines()[4:-3])
 
 
 def test_an_unknown_model_is_told(cost):

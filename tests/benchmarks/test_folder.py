@@ -1,19 +1,11 @@
 """benchmarks/folder.py: its rows at toy sizes, and its arithmetic."""
 
-import sys
-
 import pytest
-from conftest import ROOT
-
-PAGE_TEXT = "# Speed\n\n<!-- speed -->\n<!-- /speed -->\n"
-QUICK = ("--quick", "--device", "cpu", "--dtype", "fp32")
+from speed_pages import QUICK
 
 
 @pytest.fixture
-def folder(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def folder(scripts, alone):
     import folder
 
     return folder
@@ -28,9 +20,7 @@ def data(draw, tmp_path):
     return tmp_path / "data"
 
 
-def test_one_table_of_the_command_and_the_bare_net(folder, data, tmp_path, toy):
-    page = tmp_path / "page.md"
-    page.write_text(PAGE_TEXT)
+def test_one_table_of_the_command_and_the_bare_net(folder, data, page, toy):
     folder.main([str(data), *QUICK, "-m", str(toy), "--write", str(page)])
     _, section = page.read_text().split("### ")
     assert section.startswith("A folder of 3 pictures of 16 x 16, toy, 3 steps, fp32, ")

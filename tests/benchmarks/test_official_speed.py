@@ -4,21 +4,18 @@ With clones in RESTORER_RDDM_REPO, RESTORER_IRSDE_REPO or RESTORER_DDNM_REPO the
 """
 
 import os
-import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from speed_pages import PAGE_TEXT
 
-PAGE_TEXT = "# Speed\n\n<!-- speed -->\n<!-- /speed -->\n\nThe end.\n"
 CLONES = {name: os.environ.get(f"RESTORER_{name.upper()}_REPO") for name in ("rddm", "irsde", "ddnm")}
 QUICK = ("--quick", "--device", "cpu")
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def official(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+def official(scripts):
     import official
 
     return official
@@ -29,12 +26,6 @@ def turns(official):
     import turns
 
     return turns
-
-
-@pytest.fixture
-def page(tmp_path):
-    (tmp_path / "page.md").write_text(PAGE_TEXT)
-    return tmp_path / "page.md"
 
 
 def test_diffusers_and_ours_do_the_same_and_take_turns(official, page, capsys):

@@ -1,16 +1,12 @@
 """benchmarks/performance.py: what it runs, with which words; the scripts have tests of their own."""
 
-import sys
-
 import pytest
-from conftest import ROOT
 
 SCRIPTS = ("official", "trainer", "cost", "startup", "folder")
 
 
 @pytest.fixture
-def performance(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+def performance(scripts):
     import performance
 
     return performance

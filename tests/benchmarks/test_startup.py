@@ -1,14 +1,9 @@
 """benchmarks/startup.py: its rows at toy sizes, and its arithmetic."""
 
-import sys
-
 import pytest
 import torch
-from conftest import ROOT
+from speed_pages import QUICK
 from toy import toy_net
-
-PAGE_TEXT = "# Speed\n\n<!-- speed -->\n<!-- /speed -->\n"
-QUICK = ("--quick", "--device", "cpu", "--dtype", "fp32")
 
 TOLD = """\
 import time: self [us] | cumulative | imported package
@@ -23,19 +18,10 @@ A line of the command's own.
 
 
 @pytest.fixture
-def startup(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def startup(scripts, alone):
     import startup
 
     return startup
-
-
-@pytest.fixture
-def page(tmp_path):
-    (tmp_path / "page.md").write_text(PAGE_TEXT)
-    return tmp_path / "page.md"
 
 
 def rows(section):
@@ -45,7 +31,7 @@ def rows(section):
 def test_the_parts_of_the_whole_and_the_dearest_imports(startup, page, toy):
     startup.main([*QUICK, "-m", str(toy), "--write", str(page)])
     _, first, second = page.read_text().split("### ")
-    assert "one picture of 32 x 32, toy, fp32, " in first and "threads, torch" in first
+    assert "one picture of 32 x 32, toy, fp32, " in first and "1 thread, torch" in first
     head, _, whole, by_torch, net, rest = rows(first)
     assert [whole[0], net[0], rest[0]] == ["the whole command", "the net", "the rest"] and len(head) == 3
     assert 0 < float(net[1]) < float(whole[1]) and float(by_torch[1]) > 0

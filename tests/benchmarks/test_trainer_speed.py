@@ -10,8 +10,7 @@ from official_rddm import official_state
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+def benchmark(scripts):
     import trainer
 
     return trainer

@@ -22,6 +22,11 @@ RECORDS = {
 }
 
 
+@pytest.mark.parametrize(("number", "told"), [(0, "0 steps"), (1, "1 step"), (2, "2 steps")])
+def test_one_is_singular(number, told):
+    assert output.counted(number, "step") == told
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -80,7 +80,7 @@ AOSA = {499: (0.556219, 0.417098, 0.486659, -0.425411), 900: (0.604989, 0.400048
 
 
 @cache
-def net_of(nets, channels):
+def net_of(nets, channels, dtype=torch.float32):
     """ "first" and "second" are the parts of "two" that official code can be told to use alone."""
     if nets in ("first", "second"):
         prefix = {"first": "unet0.", "second": "unet1."}[nets]
@@ -90,12 +90,13 @@ def net_of(nets, channels):
     options = options_of(state)
     net = NETS[options.pop("arch")](**options)
     net.load_state_dict(rename(state))
-    return net.eval().requires_grad_(False)
+    return net.eval().requires_grad_(False).to(dtype)
 
 
-def denoiser_of(experiment, nets, output):
+def denoiser_of(experiment, nets, output, dtype=torch.float32):
     schedule, time, inputs, *_ = EXPERIMENTS[experiment]
-    return Denoiser(net_of(nets, 3 * len(inputs)), schedule, output, inputs, time, clip="official")
+    net = net_of(nets, 3 * len(inputs), dtype)
+    return Denoiser(net, schedule, output, inputs, time, clip="official", dtype=dtype)
 
 
 def degraded():
@@ -112,8 +113,26 @@ def told(picture):
 
 
 def printed(values):
-    """Six decimals, and 4e-5 for another order of float32 sums, five steps of them; in float64 six decimals agree."""
-    return pytest.approx(values, rel=4e-5, abs=1e-6)
+    """Six decimals, and 2e-5 for another order of float32 sums."""
+    return pytest.approx(values, rel=2e-5, abs=1e-6)
+
+
+def sampled(case, dtype):
+    """The picture of a case in [0, 1], with the net and the sampler in ``dtype``."""
+    experiment, nets, output, sampler, steps = case
+    schedule, _, _, generation, start = EXPERIMENTS[experiment]
+    denoiser, draws = denoiser_of(experiment, nets, output, dtype), Draws()
+    y = torch.zeros(SHAPE) if generation else degraded()
+    x, y = (y + start * draws(y)).to(dtype), y.to(dtype)
+    *_, last = SAMPLERS[sampler](
+        lambda x, t: denoiser(x, t, y),
+        schedule,
+        x,
+        time_grid(schedule.T, steps),
+        eta=1.0 if sampler == "rddm-ancestral" else 0.0,
+        randn_like=lambda x: draws(x).to(dtype),
+    )
+    return (last.x + 1) / 2
 
 
 @pytest.mark.parametrize("time", SAID)
@@ -126,19 +145,14 @@ def test_a_net_says_what_the_official_one_says(time):
 @pytest.mark.parametrize("case", SAMPLED, ids=lambda case: ", ".join(map(str, case)))
 @torch.inference_mode()
 def test_every_sampler_gives_the_official_picture(case):
-    experiment, nets, output, sampler, steps = case
-    schedule, _, _, generation, start = EXPERIMENTS[experiment]
-    denoiser, randn_like = denoiser_of(experiment, nets, output), Draws()
-    y = torch.zeros(SHAPE) if generation else degraded()
-    *_, last = SAMPLERS[sampler](
-        lambda x, t: denoiser(x, t, y),
-        schedule,
-        y + start * randn_like(y),
-        time_grid(schedule.T, steps),
-        eta=1.0 if sampler == "rddm-ancestral" else 0.0,
-        randn_like=randn_like,
-    )
-    assert told((last.x + 1) / 2) == printed(SAMPLED[case])
+    """In float64, to the official float32.
+
+    Nets of such weights make up to a hundred times as much of float32's rounding, wherever it falls: an element alone
+    tells of luck, not of a part of the net. What float32 adds is held over the whole picture.
+    """
+    exact = sampled(case, torch.float64)
+    assert told(exact) == printed(SAMPLED[case])
+    assert float((sampled(case, torch.float32) - exact).square().mean().sqrt()) < 1e-5
 
 
 @pytest.mark.parametrize("time", LOSS)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from restorer.compiling import plain
 from restorer.device import is_out_of_memory
 from restorer.diffusion.predict import Denoiser
 
@@ -79,7 +80,7 @@ def window_bytes(denoiser: Denoiser, multiple: int, device: torch.device) -> flo
     side = -(-PROBE // multiple) * multiple
     blank = torch.zeros(1, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), _Live() as live:
-        denoiser(blank, denoiser.schedule.T, blank, blank)
+        plain(denoiser)(blank, denoiser.schedule.T, blank, blank)
     return live.most / side**2
 
 

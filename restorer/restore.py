@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from restorer import __version__
+from restorer.compiling import Since
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
 from restorer.diffusion.samplers import State
@@ -51,7 +52,7 @@ class Made:
     """A restored picture (1, 3, H, W), RGB in [0, 1], on the CPU; how it was computed; and sentences about that.
 
     ``how`` is what a recipe needs to get the same bits again: the windows' ``tile`` and ``overlap`` where there were
-    several, and ``retried`` where half precision failed.
+    several, ``compiled`` where the net was, and ``retried`` where half precision failed.
     """
 
     pixels: Tensor
@@ -77,20 +78,22 @@ class Restorer:
         scale: float | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        compile: bool = False,
     ) -> Restorer:
         """Load what ``model`` names; None is the default of ``task``, or of derain.
 
         A name, a model folder, a .safetensors file, or OWNER/REPO[@REVISION] on the Hugging Face Hub. Of a model of
         several tasks ``task`` says which it is to do, by default its first; ``scale``, how many times it is to enlarge.
 
-        ``device``: auto, cpu, cuda, cuda:N, mps, xpu; ``dtype``: auto, fp32, bf16, fp16.
+        ``device``: auto, cpu, cuda, cuda:N, mps, xpu; ``dtype``: auto, fp32, bf16, fp16. ``compile``: torch compiles the
+        net when it is first called with pictures of a size, which takes up to a minute and is kept for the next time.
         Raises ``ModelError``, ``DeviceError`` or ``UsageError``.
         """
         found = find(model or default_model(task or "derain"))
         if found.entry.serves:
             found = found._replace(entry=found.entry.serving(task or found.entry.task, scale))
         place = choose_device(device)
-        return cls(found, load(found, place, choose_dtype(dtype, place)), place)
+        return cls(found, load(found, place, choose_dtype(dtype, place), compile=compile), place)
 
     @property
     def entry(self) -> Entry:
@@ -331,6 +334,7 @@ class Restorer:
 
         def attempt(side: int | None) -> list[Made]:
             over = self._windows(padded, side, settings.tiling)
+            since = Since(self.denoiser)
 
             def run(denoiser: Denoiser, some: slice) -> Tensor:
                 marked = None if mask is None else mask[some]
@@ -339,10 +343,11 @@ class Restorer:
 
             results = run(self.denoiser, slice(None)).split(1)
             how = {} if len(over.corners) == 1 else {"tile": side, "overlap": over.overlap}
-            return [
-                self._made(one, given[i], how, lambda i=i: run(self.exact(), slice(i, i + 1)))
+            made = [
+                self._made(one, given[i], how | since.how, lambda i=i: run(self.exact(), slice(i, i + 1)))
                 for i, one in enumerate(results)
             ]
+            return [replace(one, remarks=since.remarks + one.remarks) for one in made]
 
         if settings.tiling.side == 0 or self.denoiser.codec is not None:
             return attempt(None)

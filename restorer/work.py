@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from restorer import __version__
+from restorer.compiling import Since, plain
 from restorer.device import dtype_name
 from restorer.memory import PROBE, window_bytes, within_memory
 from restorer.prepare import preparation
@@ -136,8 +137,10 @@ def _reconstructing(restorer: Restorer, settings: Settings, zero: ZeroShot, mask
 
         size = (zero.scale * y.shape[-2], zero.scale * y.shape[-1])
         first = zeroshot.side_of(restorer, settings, zero)
+        since = Since(restorer.denoiser)
         pixels, side, remarks = within_memory(attempt, first, size, multiple)
-        return [Made(pixels, {} if side == first else {"tile": side}, remarks)]
+        how = {} if side == first else {"tile": side}
+        return [Made(pixels, how | since.how, remarks + since.remarks)]
 
     return {
         "apply": apply,
@@ -152,8 +155,8 @@ def _reconstructing(restorer: Restorer, settings: Settings, zero: ZeroShot, mask
 
 
 def _cost(restorer: Restorer, calls: int) -> Cost:
-    """Measured on one small window, the second time that the net sees it."""
-    denoiser, multiple = restorer.denoiser, restorer.entry.size.multiple
+    """Measured on one small window, the second time that the net sees it, without compiling it."""
+    denoiser, multiple = plain(restorer.denoiser), restorer.entry.size.multiple
     wanted = window_bytes(denoiser, multiple, restorer.device)
     side = -(-2 * PROBE // multiple) * multiple
     blank = torch.zeros(1, 3, side, side, device=restorer.device).contiguous(memory_format=torch.channels_last)

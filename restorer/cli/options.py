@@ -386,6 +386,15 @@ Dtype = Annotated[
     Literal["auto", "fp32", "fp16", "bf16"],
     typer.Option("--dtype", help="Arithmetic; auto is the fastest that the device does well.", rich_help_panel=COMPUTE),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Let torch compile the model; it takes up to a minute for each size of picture, is kept for the next run, and "
+        "pays for many pictures of one size. Needs a C++ compiler.",
+        rich_help_panel=COMPUTE,
+    ),
+]
 
 Truth = Annotated[
     Path | None,

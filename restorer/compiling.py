@@ -24,7 +24,7 @@ from restorer.errors import DeviceError
 from restorer.hub.home import kept
 
 SHAPES = 8
-"""So many shapes of input are compiled for; each takes seconds to a minute. What has another is left to the net itself."""
+"""So many shapes of input are compiled for, each of which takes long; what has another is left to the net itself."""
 ENOUGH = 1024
 """Above what torch would compile of its own accord: nets of one class share its count, and ours is SHAPES a net."""
 
@@ -109,8 +109,8 @@ def check_compiler() -> None:
     name = os.environ.get("CXX") or usual
     if shutil.which(name) is None:
         raise DeviceError(
-            f"Compiling a model needs a C++ compiler, and there is no {name!r} on this machine; install one, as g++, or "
-            "leave out --compile."
+            f"Compiling a model needs a C++ compiler, and there is no {name!r} on this machine; install one, or leave "
+            "out --compile."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections.abc import Callable
 from math import isqrt
@@ -62,17 +63,28 @@ def _left_in_container(root: Path = Path("/sys/fs/cgroup")) -> int | None:
         return None
 
 
-def auto_side(denoiser: Denoiser, size: tuple[int, int], multiple: int, device: torch.device) -> int | None:
-    """The side of the windows for a picture of (height, width), made from what the net wants; None: it fits whole."""
+def auto_side(
+    denoiser: Denoiser, size: tuple[int, int], multiple: int, device: torch.device, most: int | None = None
+) -> int | None:
+    """The side of the windows for a picture of (height, width), made from what the net wants; None: it fits whole.
+
+    ``most``: larger ones are not wanted; None: nor are those of LARGEST and MOST.
+    """
     height, width = size
     if height * width <= SMALL:
         return None
-    most = LARGEST.get(device.type, MOST)
-    free = free_bytes(device)
-    fits = most if free is None else isqrt(int(SHARE * free / (SLACK * window_bytes(denoiser, multiple, device))))
+    most = most or LARGEST.get(device.type, MOST)
+    room = most_pixels(denoiser, multiple, device)
+    fits = most if room == math.inf else isqrt(int(room))
     if height * width <= min(fits, most) ** 2:
         return None
     return max(min(fits, most) // multiple, -(-LEAST // multiple)) * multiple
+
+
+def most_pixels(denoiser: Denoiser, multiple: int, device: torch.device) -> float:
+    """So many pixels may go through the net at once; infinite where the device does not tell what it has."""
+    free = free_bytes(device)
+    return math.inf if free is None else SHARE * free / (SLACK * window_bytes(denoiser, multiple, device))
 
 
 def window_bytes(denoiser: Denoiser, multiple: int, device: torch.device) -> float:

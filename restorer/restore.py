@@ -27,6 +27,7 @@ from restorer.prepare import Preparation, preparation
 from restorer.sampling import decoded, encoded, pad, sample
 from restorer.settings import Settings, adjusted, settle
 from restorer.tiling import Tiling, Windows, snug_windows
+from restorer.tuned import fewer, recalled
 
 if TYPE_CHECKING:
     from restorer.record import Record
@@ -85,9 +86,9 @@ class Restorer:
         A name, a model folder, a .safetensors file, or OWNER/REPO[@REVISION] on the Hugging Face Hub. Of a model of
         several tasks ``task`` says which it is to do, by default its first; ``scale``, how many times it is to enlarge.
 
-        ``device``: auto, cpu, cuda, cuda:N, mps, xpu; ``dtype``: auto, fp32, bf16, fp16. ``compile``: torch compiles the
-        net when it is first called with pictures of a size, which takes up to a minute and is kept for the next time.
-        Raises ``ModelError``, ``DeviceError`` or ``UsageError``.
+        ``device``: auto, cpu, cuda, cuda:N, mps, xpu; ``dtype``: auto, fp32, bf16, fp16. ``compile``: torch compiles
+        the net when it is first called with pictures of a size; that takes up to minutes, and is kept for the next
+        process. Raises ``ModelError``, ``DeviceError`` or ``UsageError``.
         """
         found = find(model or default_model(task or "derain"))
         if found.entry.serves:
@@ -352,8 +353,10 @@ class Restorer:
         if settings.tiling.side == 0 or self.denoiser.codec is not None:
             return attempt(None)
         size, multiple = padded.shape[-2:], self.entry.size.multiple
-        made, _, remarks = within_memory(attempt, self._side(size, settings.tiling), size, multiple)
-        return [replace(one, remarks=(*remarks, *one.remarks)) for one in made]
+        side, tiling, untuned = self._fitting(size, settings.tiling)
+        settings = replace(settings, tiling=tiling)
+        made, _, remarks = within_memory(attempt, side, size, multiple)
+        return [replace(one, remarks=(*untuned, *remarks, *one.remarks)) for one in made]
 
     def _checked(self, y: Tensor, settings: Settings, mask: Tensor | None) -> Settings:
         if settings.path is not None:
@@ -371,13 +374,21 @@ class Restorer:
             raise ImageError(f"The mask is {size} pixels, the picture {width}x{height}; they must be of one size.")
         return settings
 
-    def _side(self, size: tuple[int, int], tiling: Tiling) -> int | None:
-        """Of the windows of a padded picture of (height, width); None: the whole at once."""
+    def _fitting(self, size: tuple[int, int], tiling: Tiling) -> tuple[int | None, Tiling, tuple[str, ...]]:
+        """Of the windows of a padded picture of (height, width): their side, None for the whole at once; and how many.
+
+        What was tuned counts where nobody has chosen, and sentences are told of it.
+        """
         multiple = self.entry.size.multiple
-        if tiling.side is None:
-            return auto_side(self.denoiser, size, multiple, self.device)
-        least = max(self.entry.size.minimum, multiple)
-        return max(-(-tiling.side // multiple) * multiple, -(-least // multiple) * multiple)
+        if tiling.side is not None:
+            least = max(self.entry.size.minimum, multiple)
+            side = max(-(-tiling.side // multiple) * multiple, -(-least // multiple) * multiple)
+            return side, tiling, ()
+        found, remarks = recalled(self)
+        side = auto_side(self.denoiser, size, multiple, self.device, found and found.side)
+        if found and side and tiling.batch is None:
+            tiling = replace(tiling, batch=fewer(self, found.batch, side))
+        return side, tiling, remarks
 
     def _windows(self, padded: Tensor, side: int | None, tiling: Tiling) -> Windows:
         size, multiple = tuple(padded.shape[-2:]), self.entry.size.multiple

@@ -25,6 +25,7 @@ from restorer.memory import PROBE, window_bytes, within_memory
 from restorer.prepare import preparation
 from restorer.restore import Made, Restorer
 from restorer.settings import Settings, states
+from restorer.tuned import recalled
 
 if TYPE_CHECKING:
     from restorer.degrade import Damage
@@ -44,12 +45,14 @@ Told = Callable[[int], None]
 class Cost:
     """What computing takes: seconds a pixel of the result, all its steps together; bytes a pixel of a window.
 
-    ``side``: where pictures are computed at that many pixels on the short side at most.
+    ``side``: where pictures are computed at that many pixels on the short side at most. ``window``: pixels that go
+    through the net at once at most, None for those of any model.
     """
 
     seconds: float
     window_bytes: float
     side: int | None = None
+    window: int | None = None
 
     def computed(self, width: int, height: int) -> float:
         """The pixels that are computed of a result of that size."""
@@ -114,9 +117,9 @@ def restoring(
         recipe=restorer.recipe(settings),
         steps=states(settings),
         scale=restorer.scale,
-        batch=settings.tiling.batch,
+        batch=settings.tiling.together,
         warnings=(UNMASKED,) if restorer.fills and not masked else (),
-        cost=lambda: _cost(restorer, states(settings)),
+        cost=lambda: _cost(restorer, states(settings), _window(restorer, settings)),
         **common,
     )
 
@@ -154,7 +157,7 @@ def _reconstructing(restorer: Restorer, settings: Settings, zero: ZeroShot, mask
     }
 
 
-def _cost(restorer: Restorer, calls: int) -> Cost:
+def _cost(restorer: Restorer, calls: int, window: int | None = None) -> Cost:
     """Measured on one small window, the second time that the net sees it, without compiling it."""
     denoiser, multiple = plain(restorer.denoiser), restorer.entry.size.multiple
     wanted = window_bytes(denoiser, multiple, restorer.device)
@@ -165,7 +168,13 @@ def _cost(restorer: Restorer, calls: int) -> Cost:
         started = perf_counter()
         float(denoiser(blank, denoiser.schedule.T, blank, blank).x0.sum())  # which waits for the device
         seconds = perf_counter() - started
-    return Cost(calls * seconds / side**2, wanted, preparation(restorer.entry.prepare).side)
+    return Cost(calls * seconds / side**2, wanted, preparation(restorer.entry.prepare).side, window)
+
+
+def _window(restorer: Restorer, settings: Settings) -> int | None:
+    """The pixels of the windows that were tuned, where nobody has chosen."""
+    found, _ = recalled(restorer)
+    return found.side**2 * found.batch if found and settings.tiling.side is None else None
 
 
 def degrading(recipe: str | Sequence[Mapping[str, Any]], strength: float | None, seed: int) -> Work:

@@ -283,12 +283,14 @@ TileOverlap = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--batch-size",
         "-b",
         min=1,
-        help="Windows, or pictures of equal size, that go through the net together.",
+        help="Windows, or pictures of equal size, that go through the net together.  [default: 1, of windows what "
+        "`restorer bench --tune` found]",
+        show_default=False,
         rich_help_panel=COMPUTE,
     ),
 ]
@@ -390,8 +392,8 @@ Compile = Annotated[
     bool,
     typer.Option(
         "--compile",
-        help="Let torch compile the model; it takes up to a minute for each size of picture, is kept for the next run, and "
-        "pays for many pictures of one size. Needs a C++ compiler.",
+        help="Let torch compile the model, which takes up to minutes for each size of picture and is kept for the next "
+        "run; for many pictures of one size. Needs a C++ compiler.",
         rich_help_panel=COMPUTE,
     ),
 ]

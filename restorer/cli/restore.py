@@ -109,7 +109,7 @@ def _restore(
     max_pixels: o.MaxPixels = 250_000_000,
     tile: o.Tile = None,
     tile_overlap: o.TileOverlap = None,
-    batch_size: o.BatchSize = 1,
+    batch_size: o.BatchSize = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     compile: o.Compile = False,

@@ -45,11 +45,12 @@ class Assignment:
     scale: float | None = None
     zero: ZeroShot | None = None
     task: str | None = None
+    compile: bool = False
 
     def work(self) -> Work:
         """Load the model."""
         words = {"task": self.task, "scale": self.scale, "device": self.device, "dtype": self.dtype}
-        restorer = Restorer.from_pretrained(self.model, **words)
+        restorer = Restorer.from_pretrained(self.model, **words, compile=self.compile)
         return restoring(restorer, self.settings, masked=self.masked, scale=self.scale, zero=self.zero)
 
 

@@ -5,7 +5,7 @@ RestorerError
 ├── InputError          no picture where one was expected
 ├── ImageError          this picture cannot be read or written; the others can go on
 ├── ModelError          the model is not there, or not what it says it is
-└── DeviceError         the device is missing or out of memory
+└── DeviceError         the device is missing or out of memory, or nothing there compiles a model
 """
 
 
@@ -30,7 +30,7 @@ class ModelError(RestorerError):
 
 
 class DeviceError(RestorerError):
-    """A device that is not on this machine, or has too little memory."""
+    """A device that is not on this machine or has too little memory, or a compiler that is not there or fails."""
 
 
 def unknown(kind: str, name: str, known: list[str]) -> UsageError:

@@ -47,7 +47,7 @@ def estimate(work: Work, sizes: Sequence[tuple[int, int]]) -> Estimate | None:
     cost, kind = work.cost(), work.device.partition(":")[0]
     pixels = [work.scale**2 * width * height for width, height in sizes]
     computed = [cost.computed(work.scale * width, work.scale * height) for width, height in sizes]
-    window = min(max(computed), LARGEST.get(kind, MOST) ** 2)
+    window = min(max(computed), cost.window or LARGEST.get(kind, MOST) ** 2)
     computing = SLACK * cost.window_bytes * window if kind == "cpu" else 0
     return Estimate(
         sum(pixels), cost.seconds * sum(computed), round(PROGRAM_BYTES + CANVAS_BYTES * max(pixels) + computing)

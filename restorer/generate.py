@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from restorer import images
+from restorer.compiling import Since
 from restorer.device import dtype_name, is_out_of_memory
 from restorer.diffusion.paths import rddm_path
 from restorer.diffusion.predict import Denoiser, Prediction
@@ -244,14 +245,15 @@ def run(restorer: Restorer, order: Order, progress: Callable[[Batch, int], None]
         yield _record(restorer, picture, "skipped", order.size, 0.0)
     for first in range(0, len(wanted), order.batch_size):
         batch = wanted[first : first + order.batch_size]
-        started = perf_counter()
+        started, since = perf_counter(), Since(restorer.denoiser)
         for picture, drawn in zip(batch, _batch(restorer, batch, order, tell), strict=True):
-            images.write(images.Picture(drawn.pixels), picture.target, recipe=picture.recipe)
+            images.write(images.Picture(drawn.pixels), picture.target, recipe={**picture.recipe, **since.how})
             if trace := _trace(picture, order):
                 trace.write(drawn.trace)
             if order.sheet:
                 pixels[picture.seed] = drawn.pixels
-            yield _record(restorer, picture, "done", order.size, (perf_counter() - started) / len(batch))
+            record = _record(restorer, picture, "done", order.size, (perf_counter() - started) / len(batch))
+            yield replace(record, made={**picture.recipe, **since.how}, warnings=since.remarks)
     if order.sheet:
         laid = sheet([pixels[p.seed] if p.seed in pixels else images.read(p.target).pixels for p in pictures])
         recipe = pictures[0].recipe | {"samples": order.samples}

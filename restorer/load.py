@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from restorer import heap, hub
+from restorer.compiling import Compiled
 from restorer.device import is_out_of_memory
 from restorer.diffusion.guidance import Guide
 from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
@@ -229,10 +230,11 @@ def check_names(entry: Entry) -> None:
         raise UsageError("predict: a net is shown a mask or the picture deconvolved, not both; leave one out of input.")
 
 
-def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
-    """The model's net on a device, ready for samplers.
+def load(found: Found, device: torch.device, dtype: torch.dtype, *, compile: bool = False) -> Denoiser:
+    """The model's net on a device, ready for samplers; ``compile``: it is compiled when it is first called.
 
-    Raises ``ModelError`` when card and weights do not agree, ``DeviceError`` when the device has too little memory.
+    Raises ``ModelError`` when card and weights do not agree, ``DeviceError`` when the device has too little memory or
+    nothing to compile with.
     """
     entry = found.entry
     if device.type == "cpu":
@@ -260,7 +262,7 @@ def load(found: Found, device: torch.device, dtype: torch.dtype) -> Denoiser:
             raise DeviceError(f"Model {entry.name!r} does not fit into the memory of {device}; use another.") from error
         told = " ".join(str(error).split())  # torch speaks in many lines
         raise ModelError(f"Model {entry.name!r} cannot be loaded: {told}") from error
-    return replace(loaded, net=net)
+    return replace(loaded, net=Compiled(net, device) if compile else net)
 
 
 def _state(found: Found, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

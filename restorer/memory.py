@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections.abc import Callable
 from math import isqrt
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from restorer.compiling import plain
 from restorer.device import is_out_of_memory
 from restorer.diffusion.predict import Denoiser
 
@@ -61,17 +63,28 @@ def _left_in_container(root: Path = Path("/sys/fs/cgroup")) -> int | None:
         return None
 
 
-def auto_side(denoiser: Denoiser, size: tuple[int, int], multiple: int, device: torch.device) -> int | None:
-    """The side of the windows for a picture of (height, width), made from what the net wants; None: it fits whole."""
+def auto_side(
+    denoiser: Denoiser, size: tuple[int, int], multiple: int, device: torch.device, most: int | None = None
+) -> int | None:
+    """The side of the windows for a picture of (height, width), made from what the net wants; None: it fits whole.
+
+    ``most``: larger ones are not wanted; None: nor are those of LARGEST and MOST.
+    """
     height, width = size
     if height * width <= SMALL:
         return None
-    most = LARGEST.get(device.type, MOST)
-    free = free_bytes(device)
-    fits = most if free is None else isqrt(int(SHARE * free / (SLACK * window_bytes(denoiser, multiple, device))))
+    most = most or LARGEST.get(device.type, MOST)
+    room = most_pixels(denoiser, multiple, device)
+    fits = most if room == math.inf else isqrt(int(room))
     if height * width <= min(fits, most) ** 2:
         return None
     return max(min(fits, most) // multiple, -(-LEAST // multiple)) * multiple
+
+
+def most_pixels(denoiser: Denoiser, multiple: int, device: torch.device) -> float:
+    """So many pixels may go through the net at once; infinite where the device does not tell what it has."""
+    free = free_bytes(device)
+    return math.inf if free is None else SHARE * free / (SLACK * window_bytes(denoiser, multiple, device))
 
 
 def window_bytes(denoiser: Denoiser, multiple: int, device: torch.device) -> float:
@@ -79,7 +92,7 @@ def window_bytes(denoiser: Denoiser, multiple: int, device: torch.device) -> flo
     side = -(-PROBE // multiple) * multiple
     blank = torch.zeros(1, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), _Live() as live:
-        denoiser(blank, denoiser.schedule.T, blank, blank)
+        plain(denoiser)(blank, denoiser.schedule.T, blank, blank)
     return live.most / side**2
 
 

@@ -14,7 +14,8 @@ from restorer.search import STREAM
 RECORD_VERSION = 1
 SHOWN = (
     *("task", "model", "repo", "revision", "degrade", "strength", "drawn", "sampler", "steps", "eta"),
-    *("seed", "sigma", "alpha_schedule", "beta_schedule", "operator", "method", "class", "tile", "overlap", "samples"),
+    *("seed", "sigma", "alpha_schedule", "beta_schedule", "operator", "method", "class", "tile", "overlap", "compiled"),
+    "samples",
 )
 """The keys of a recipe that a record shows."""
 

@@ -114,6 +114,7 @@ class Redoing:
             "task": recipe["task"],
             "scale": enlargement(recipe.get("prepare")),
             "dtype": recipe.get("dtype", "auto"),
+            "compile": recipe.get("compiled", False),
         }
         key = self.model or repo or recipe["model"], *own.values()
         if key not in self.loaded:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from restorer import __version__
+from restorer.compiling import Since
 from restorer.device import choose_device, choose_dtype, dtype_name
 from restorer.diffusion.predict import Denoiser
 from restorer.diffusion.samplers import State
@@ -26,6 +27,7 @@ from restorer.prepare import Preparation, preparation
 from restorer.sampling import decoded, encoded, pad, sample
 from restorer.settings import Settings, adjusted, settle
 from restorer.tiling import Tiling, Windows, snug_windows
+from restorer.tuned import fewer, recalled
 
 if TYPE_CHECKING:
     from restorer.record import Record
@@ -51,7 +53,7 @@ class Made:
     """A restored picture (1, 3, H, W), RGB in [0, 1], on the CPU; how it was computed; and sentences about that.
 
     ``how`` is what a recipe needs to get the same bits again: the windows' ``tile`` and ``overlap`` where there were
-    several, and ``retried`` where half precision failed.
+    several, ``compiled`` where the net was, and ``retried`` where half precision failed.
     """
 
     pixels: Tensor
@@ -77,20 +79,22 @@ class Restorer:
         scale: float | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        compile: bool = False,
     ) -> Restorer:
         """Load what ``model`` names; None is the default of ``task``, or of derain.
 
         A name, a model folder, a .safetensors file, or OWNER/REPO[@REVISION] on the Hugging Face Hub. Of a model of
         several tasks ``task`` says which it is to do, by default its first; ``scale``, how many times it is to enlarge.
 
-        ``device``: auto, cpu, cuda, cuda:N, mps, xpu; ``dtype``: auto, fp32, bf16, fp16.
-        Raises ``ModelError``, ``DeviceError`` or ``UsageError``.
+        ``device``: auto, cpu, cuda, cuda:N, mps, xpu; ``dtype``: auto, fp32, bf16, fp16. ``compile``: torch compiles
+        the net when it is first called with pictures of a size; that takes up to minutes, and is kept for the next
+        process. Raises ``ModelError``, ``DeviceError`` or ``UsageError``.
         """
         found = find(model or default_model(task or "derain"))
         if found.entry.serves:
             found = found._replace(entry=found.entry.serving(task or found.entry.task, scale))
         place = choose_device(device)
-        return cls(found, load(found, place, choose_dtype(dtype, place)), place)
+        return cls(found, load(found, place, choose_dtype(dtype, place), compile=compile), place)
 
     @property
     def entry(self) -> Entry:
@@ -332,6 +336,7 @@ class Restorer:
 
         def attempt(side: int | None) -> list[Made]:
             over = self._windows(padded, side, settings.tiling)
+            since = Since(self.denoiser)
 
             def run(denoiser: Denoiser, some: slice) -> Tensor:
                 marked = None if mask is None else mask[some]
@@ -340,16 +345,19 @@ class Restorer:
 
             results = run(self.denoiser, slice(None)).split(1)
             how = {} if len(over.corners) == 1 else {"tile": side, "overlap": over.overlap}
-            return [
-                self._made(one, given[i], how, lambda i=i: run(self.exact(), slice(i, i + 1)))
+            made = [
+                self._made(one, given[i], how | since.how, lambda i=i: run(self.exact(), slice(i, i + 1)))
                 for i, one in enumerate(results)
             ]
+            return [replace(one, remarks=since.remarks + one.remarks) for one in made]
 
         if settings.tiling.side == 0 or self.denoiser.codec is not None:
             return attempt(None)
         size, multiple = padded.shape[-2:], self.entry.size.multiple
-        made, _, remarks = within_memory(attempt, self._side(size, settings.tiling), size, multiple)
-        return [replace(one, remarks=(*remarks, *one.remarks)) for one in made]
+        side, tiling, untuned = self._fitting(size, settings.tiling)
+        settings = replace(settings, tiling=tiling)
+        made, _, remarks = within_memory(attempt, side, size, multiple)
+        return [replace(one, remarks=(*untuned, *remarks, *one.remarks)) for one in made]
 
     def _checked(self, y: Tensor, settings: Settings, mask: Tensor | None) -> Settings:
         if settings.path is not None:
@@ -367,13 +375,21 @@ class Restorer:
             raise ImageError(f"The mask is {size} pixels, the picture {width}x{height}; they must be of one size.")
         return settings
 
-    def _side(self, size: tuple[int, int], tiling: Tiling) -> int | None:
-        """Of the windows of a padded picture of (height, width); None: the whole at once."""
+    def _fitting(self, size: tuple[int, int], tiling: Tiling) -> tuple[int | None, Tiling, tuple[str, ...]]:
+        """Of the windows of a padded picture of (height, width): their side, None for the whole at once; and how many.
+
+        What was tuned counts where nobody has chosen, and sentences are told of it.
+        """
         multiple = self.entry.size.multiple
-        if tiling.side is None:
-            return auto_side(self.denoiser, size, multiple, self.device)
-        least = max(self.entry.size.minimum, multiple)
-        return max(-(-tiling.side // multiple) * multiple, -(-least // multiple) * multiple)
+        if tiling.side is not None:
+            least = max(self.entry.size.minimum, multiple)
+            side = max(-(-tiling.side // multiple) * multiple, -(-least // multiple) * multiple)
+            return side, tiling, ()
+        found, remarks = recalled(self)
+        side = auto_side(self.denoiser, size, multiple, self.device, found and found.side)
+        if found and side and tiling.batch is None:
+            tiling = replace(tiling, batch=fewer(self, found.batch, side))
+        return side, tiling, remarks
 
     def _windows(self, padded: Tensor, side: int | None, tiling: Tiling) -> Windows:
         size, multiple = tuple(padded.shape[-2:]), self.entry.size.multiple

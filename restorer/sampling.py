@@ -76,7 +76,8 @@ def sample(
             start = first_noise(schedule, settings.sampler or own.sampler, times[0]) if as_is else own.start
             x = y + start * randn_like(y)
         yield State(times[0], x, y)
-        whole = blended(ask, over, settings.tiling.batch, (y, mask)) if tiled else lambda x, t: ask(x, t, y, mask)
+        together = settings.tiling.together
+        whole = blended(ask, over, together, (y, mask)) if tiled else lambda x, t: ask(x, t, y, mask)
         states = SAMPLERS[settings.sampler or own.sampler](
             whole, schedule, x, times, eta=settings.eta, randn_like=randn_like
         )

@@ -2,6 +2,7 @@
 
 trials(restorers, sizes)        ->  Trial, Trial, ...   what is to be measured, small pictures first
 measure(trial, settings)        ->  Speed               a call of the net, a whole restoration, and memory
+timed(restorer, sides)          ->  Timed, Timed, ...   windows, one and several at once; see ``restorer.tuned``
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from restorer.device import dtype_name
+from restorer.compiling import Compiled, plain
+from restorer.device import dtype_name, is_out_of_memory
 from restorer.entry import GENERATE
-from restorer.memory import auto_side
+from restorer.errors import UsageError
+from restorer.memory import auto_side, most_pixels
 from restorer.restore import Restorer
 from restorer.sampling import encoded
 from restorer.settings import Settings
+from restorer.tiling import Tiling
+from restorer.tuned import CLOSE, Timed
 
 SIZES = (256, 512, 1024)
 """Sides in pixels, unless told otherwise."""
@@ -32,6 +37,10 @@ NOISE = 0.1
 """Of the picture that is restored: models that guess it find some."""
 COUNTING = ("cuda", "xpu")
 """Kinds of device on which torch counts the memory that it takes."""
+SIDES = (512, 768, 1024, 1536)
+"""Sides of windows in pixels that are timed, unless told otherwise,"""
+BATCHES = (1, 2, 4, 8)
+"""and so many at once."""
 
 
 class Trial(NamedTuple):
@@ -57,7 +66,8 @@ class Speed:
 
     ``net``: of one call of the net; None where the picture does not fit into memory whole, so that it is made in
     windows. ``whole``: of the picture from pixels to pixels, with all ``steps``. ``memory``: the most bytes it took, on
-    a CPU those of the program and its libraries among them; None where the system does not tell.
+    a CPU those of the program and its libraries among them; None where the system does not tell. ``first``: of the
+    first picture, where the net was compiled for it.
     """
 
     size: int
@@ -66,6 +76,7 @@ class Speed:
     net: float | None
     whole: float
     memory: int | None
+    first: float | None = None
 
     @property
     def per_minute(self) -> float:
@@ -76,6 +87,7 @@ class Speed:
         """As JSON."""
         net = self.net and round(self.net, 6)
         known = {"size": self.size, "dtype": self.dtype, "steps": self.steps, "net_seconds": net}
+        known |= {} if self.first is None else {"first_seconds": round(self.first, 6)}
         return known | {
             "seconds": round(self.whole, 6),
             "pictures_per_minute": round(self.per_minute, 3),
@@ -92,9 +104,11 @@ def measure(trial: Trial, settings: Settings, rounds: int = ROUNDS) -> Speed:
     """Time a trial. Raises as ``Restorer.restore`` and ``Restorer.generate``, for sizes too small or too large."""
     restorer = trial.restorer
     steps = restorer.settled(settings).steps
+    call = _whole(trial, settings)
+    first = _timed(call, restorer.device) if isinstance(restorer.denoiser.net, Compiled) else None
     with _Memory(restorer) as memory:
-        whole = seconds(_whole(trial, settings), rounds, restorer.device)
-    return Speed(trial.size, trial.dtype, steps, _net(trial, rounds), whole, memory.most)
+        whole = seconds(call, rounds, restorer.device)
+    return Speed(trial.size, trial.dtype, steps, _net(trial, rounds), whole, memory.most, first)
 
 
 def foreseen(trial: Trial, known: Sequence[Speed]) -> float:
@@ -124,6 +138,52 @@ def _timed(call: Callable[[], object], device: torch.device) -> float:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return perf_counter() - started
+
+
+def timed(restorer: Restorer, sides: Sequence[int] = SIDES, rounds: int = ROUNDS) -> Iterator[Timed]:
+    """Windows that fit into memory, the smallest first; of a side no larger batch once one is no faster than the last.
+
+    Raises ``UsageError`` for a model that is never computed in windows, or when none fits.
+    """
+    if restorer.entry.task == GENERATE or restorer.denoiser.codec is not None:
+        raise UsageError(f"Model {restorer.entry.name!r} is not computed in windows of any side; leave out --tune.")
+    multiple = restorer.entry.size.multiple
+    room = most_pixels(restorer.denoiser, multiple, restorer.device)
+    fitting = [side for side in sorted({-(-side // multiple) * multiple for side in sides}) if side**2 <= room]
+    if not fitting:
+        raise UsageError("There is not enough memory for any of these windows; name a smaller --size.")
+    for side in fitting:
+        last = float("inf")
+        for batch in BATCHES:
+            took = _per_megapixel(restorer, side, batch, rounds) if batch * side**2 <= room else None
+            if took is None:
+                break
+            yield Timed(side, batch, took)
+            if took > (1 - CLOSE) * last:
+                break
+            last = took
+
+
+def _per_megapixel(restorer: Restorer, side: int, batch: int, rounds: int) -> float | None:
+    """Seconds, of what is new of a window; None where memory runs out."""
+    denoiser, multiple = restorer.denoiser, restorer.entry.size.multiple
+    # A mask is like the picture.
+    y = torch.zeros(batch, 3, side, side, device=restorer.device).contiguous(memory_format=torch.channels_last)
+
+    def call() -> object:
+        return denoiser(y, denoiser.schedule.T, y, y)
+
+    try:
+        with torch.inference_mode():
+            if isinstance(denoiser.net, Compiled):
+                call()
+            took = seconds(call, rounds, restorer.device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    fresh = side - -(-Tiling().shared(side) // multiple) * multiple
+    return 1e6 * took / (batch * max(fresh, multiple) ** 2)
 
 
 def _whole(trial: Trial, settings: Settings) -> Callable[[], object]:
@@ -167,7 +227,7 @@ class _Memory:
     def __init__(self, restorer: Restorer) -> None:
         self.device = restorer.device
         # What else is on the device, such as the same model in another precision, is not this one's.
-        self.others = -sum(weight.nbytes for weight in restorer.denoiser.net.state_dict().values())
+        self.others = -sum(weight.nbytes for weight in plain(restorer.denoiser).net.state_dict().values())
         self.most: int | None = None
 
     def __enter__(self) -> _Memory:

@@ -31,24 +31,30 @@ MARGIN = 4
 class Tiling:
     """How a picture is cut for computing: ``side`` of a window at most, None for what fits, 0 for the whole at once.
 
-    ``overlap``: pixels that neighbours share, None for OVERLAP; ``batch``: so many windows go through the net together.
+    ``overlap``: pixels that neighbours share, None for OVERLAP; ``batch``: so many windows go through the net together,
+    None for 1 or what was tuned.
     Raises ``UsageError`` for numbers that cannot be.
     """
 
     side: int | None = None
     overlap: int | None = None
-    batch: int = 1
+    batch: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.side or 0) < 0 or (self.overlap or 0) < 0 or self.batch < 1:
+        if (self.side or 0) < 0 or (self.overlap or 0) < 0 or self.together < 1:
             raise UsageError(
                 f"Windows have a side and an overlap of 0 or more and go 1 or more at once, not {self.side}, "
-                f"{self.overlap} and {self.batch}."
+                f"{self.overlap} and {self.together}."
             )
         if self.side and self.overlap is not None and self.overlap >= self.side:
             raise UsageError(
                 f"Windows of {self.side} pixels cannot overlap by {self.overlap}; lower --tile-overlap or raise --tile."
             )
+
+    @property
+    def together(self) -> int:
+        """How many, unless a better number is known."""
+        return 1 if self.batch is None else self.batch
 
     def shared(self, side: int) -> int:
         """The overlap of windows of that side."""

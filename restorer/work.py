@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 
 from restorer import __version__
+from restorer.compiling import Since, plain
 from restorer.device import dtype_name
 from restorer.memory import PROBE, window_bytes, within_memory
 from restorer.prepare import preparation
 from restorer.restore import Made, Restorer
 from restorer.settings import Settings, states
+from restorer.tuned import recalled
 
 if TYPE_CHECKING:
     from restorer.degrade import Damage
@@ -43,12 +45,14 @@ Told = Callable[[int], None]
 class Cost:
     """What computing takes: seconds a pixel of the result, all its steps together; bytes a pixel of a window.
 
-    ``side``: where pictures are computed at that many pixels on the short side at most.
+    ``side``: where pictures are computed at that many pixels on the short side at most. ``window``: pixels that go
+    through the net at once at most, None for those of any model.
     """
 
     seconds: float
     window_bytes: float
     side: int | None = None
+    window: int | None = None
 
     def computed(self, width: int, height: int) -> float:
         """The pixels that are computed of a result of that size."""
@@ -113,9 +117,9 @@ def restoring(
         recipe=restorer.recipe(settings),
         steps=states(settings),
         scale=restorer.scale,
-        batch=settings.tiling.batch,
+        batch=settings.tiling.together,
         warnings=(UNMASKED,) if restorer.fills and not masked else (),
-        cost=lambda: _cost(restorer, states(settings)),
+        cost=lambda: _cost(restorer, states(settings), _window(restorer, settings)),
         **common,
     )
 
@@ -136,8 +140,10 @@ def _reconstructing(restorer: Restorer, settings: Settings, zero: ZeroShot, mask
 
         size = (zero.scale * y.shape[-2], zero.scale * y.shape[-1])
         first = zeroshot.side_of(restorer, settings, zero)
+        since = Since(restorer.denoiser)
         pixels, side, remarks = within_memory(attempt, first, size, multiple)
-        return [Made(pixels, {} if side == first else {"tile": side}, remarks)]
+        how = {} if side == first else {"tile": side}
+        return [Made(pixels, how | since.how, remarks + since.remarks)]
 
     return {
         "apply": apply,
@@ -151,9 +157,9 @@ def _reconstructing(restorer: Restorer, settings: Settings, zero: ZeroShot, mask
     }
 
 
-def _cost(restorer: Restorer, calls: int) -> Cost:
-    """Measured on one small window, the second time that the net sees it."""
-    denoiser, multiple = restorer.denoiser, restorer.entry.size.multiple
+def _cost(restorer: Restorer, calls: int, window: int | None = None) -> Cost:
+    """Measured on one small window, the second time that the net sees it, without compiling it."""
+    denoiser, multiple = plain(restorer.denoiser), restorer.entry.size.multiple
     wanted = window_bytes(denoiser, multiple, restorer.device)
     side = -(-2 * PROBE // multiple) * multiple
     blank = torch.zeros(1, 3, side, side, device=restorer.device).contiguous(memory_format=torch.channels_last)
@@ -162,7 +168,13 @@ def _cost(restorer: Restorer, calls: int) -> Cost:
         started = perf_counter()
         float(denoiser(blank, denoiser.schedule.T, blank, blank).x0.sum())  # which waits for the device
         seconds = perf_counter() - started
-    return Cost(calls * seconds / side**2, wanted, preparation(restorer.entry.prepare).side)
+    return Cost(calls * seconds / side**2, wanted, preparation(restorer.entry.prepare).side, window)
+
+
+def _window(restorer: Restorer, settings: Settings) -> int | None:
+    """The pixels of the windows that were tuned, where nobody has chosen."""
+    found, _ = recalled(restorer)
+    return found.side**2 * found.batch if found and settings.tiling.side is None else None
 
 
 def degrading(recipe: str | Sequence[Mapping[str, Any]], strength: float | None, seed: int) -> Work:

@@ -16,7 +16,14 @@ ENLARGEMENT = 4.0
 
 
 def load(
-    model: str | None, task: str | None, device: str, dtype: str, *, scale: float | None, known: bool
+    model: str | None,
+    task: str | None,
+    device: str,
+    dtype: str,
+    *,
+    scale: float | None,
+    known: bool,
+    compile: bool = False,
 ) -> tuple["Restorer", str | None]:
     """The model, and the task if that is for a prior to do. Raises ``UsageError`` where model and task disagree.
 
@@ -29,7 +36,7 @@ def load(
         raise unknown("task", task, list(TASKS))
     if model is None and (known or (task in IMPLIED and not _is_served(task, scale))):
         model = default_model(GENERATE)
-    restorer = Restorer.from_pretrained(model, task=task, scale=scale, device=device, dtype=dtype)
+    restorer = Restorer.from_pretrained(model, task=task, scale=scale, device=device, dtype=dtype, compile=compile)
     own = restorer.entry.task
     if known or (own == GENERATE and task in IMPLIED):
         return restorer, task

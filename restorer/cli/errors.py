@@ -1,7 +1,7 @@
 """Exception -> sentence and exit code, in one table.
 
 0  every picture done or skipped          4  model not found, not readable, or failing its checksum
-1  some pictures failed                   5  out of memory, or the device is missing
+1  some pictures failed                   5  out of memory, no device, no compiler
 2  usage error                          130  interrupted
 3  no input found, or none readable
 """

@@ -132,6 +132,7 @@ def generate(
     batch_size: BatchSize = 8,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    compile: o.Compile = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
@@ -146,7 +147,7 @@ def generate(
         from restorer.settings import Settings, states
 
     with out.downloads():
-        restorer = Restorer.from_pretrained(model, task=GENERATE, device=device, dtype=dtype)
+        restorer = Restorer.from_pretrained(model, task=GENERATE, device=device, dtype=dtype, compile=compile)
     files = {"overwrite": overwrite, "sheet": grid, "trace": trace}
     settings = Settings(
         steps,

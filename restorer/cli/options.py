@@ -283,12 +283,14 @@ TileOverlap = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--batch-size",
         "-b",
         min=1,
-        help="Windows, or pictures of equal size, that go through the net together.",
+        help="Windows, or pictures of equal size, that go through the net together.  [default: 1, of windows what "
+        "`restorer bench --tune` found]",
+        show_default=False,
         rich_help_panel=COMPUTE,
     ),
 ]
@@ -385,6 +387,15 @@ Engine = Annotated[
 Dtype = Annotated[
     Literal["auto", "fp32", "fp16", "bf16"],
     typer.Option("--dtype", help="Arithmetic; auto is the fastest that the device does well.", rich_help_panel=COMPUTE),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Let torch compile the model, which takes up to minutes for each size of picture and is kept for the next "
+        "run; for many pictures of one size. Needs a C++ compiler.",
+        rich_help_panel=COMPUTE,
+    ),
 ]
 
 Truth = Annotated[

@@ -110,9 +110,10 @@ def _restore(
     max_pixels: o.MaxPixels = 250_000_000,
     tile: o.Tile = None,
     tile_overlap: o.TileOverlap = None,
-    batch_size: o.BatchSize = 1,
+    batch_size: o.BatchSize = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    compile: o.Compile = False,
     engine: o.Engine = "local",
     gt: o.Truth = None,
     trace: o.Trace = None,
@@ -150,12 +151,12 @@ def _restore(
             return None
         with out.downloads():
             known = is_known(task, operator, simulate=simulate, **flags)
-            restorer, left_to_prior = load(model, task, device, dtype, scale=scale, known=known)
+            restorer, left_to_prior = load(model, task, device, dtype, scale=scale, known=known, compile=compile)
         zero = known_damage(left_to_prior, operator, scale, simulate=simulate, **flags)
         own = settings if zero is None else replace(settings, sigma=None)
         wanted = {"masked": mask is not None, "scale": scale, "zero": zero}
         work = restoring(restorer, own, **wanted)
-        wanted["task"] = restorer.entry.task
+        wanted |= {"task": restorer.entry.task, "compile": compile}
         order = (model or restorer.entry.name, device, dtype, replace(own, seed=work.recipe["seed"])), wanted
         out.note(_told(work, settings), level=0 if dry_run else 1)
         return work

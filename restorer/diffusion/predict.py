@@ -187,7 +187,7 @@ class Denoiser:
             )
 
     def __call__(self, x: Tensor, t: int, y: Tensor, mask: Tensor | None = None) -> Prediction:
-        """x and y: NCHW float32 in the net's range; t: 1 ... T; mask: NCHW in [0, 1] for nets that are shown it, see INPUTS."""
+        """x and y: NCHW float32 in the net's range; t: 1 ... T; mask: NCHW in [0, 1], what else INPUTS names."""
         out = self.raw(x, torch.full((len(x),), t), y, mask)
         here = self._point(x, y, self.schedule, t)
         read = here if self.read_by is None else self._point(x, y, self.read_by, t)

@@ -24,7 +24,7 @@ LIMIT = 64 * 1024
 """The most bytes of JSON in a recipe, when it is written and when it is read."""
 VERSIONS = ("restorer", "torch")
 """Keys that say what it was made with."""
-HOW = ("tile", "overlap", "retried", "drawn")
+HOW = ("tile", "overlap", "compiled", "retried", "drawn")
 """Keys that say how a picture was computed, which changes no more of it than rounding does, or what the others drew."""
 
 

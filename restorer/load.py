@@ -221,12 +221,13 @@ def check_names(entry: Entry) -> None:
         raise UsageError(
             f"prepare: {entry.prepare} makes the picture smaller or larger than the mask that the net is shown."
         )
-    if bool(prepared.beside) != ("deconvolved" in entry.predict.input):
+    deconvolved = {"deconvolved", "deconvolved-wide"} & set(entry.predict.input)
+    if bool(prepared.beside) != bool(deconvolved):
         raise UsageError(
             "predict: a net is shown the picture deconvolved where it is prepared so; give both, prepare = "
             '"deconvolve" and "deconvolved" in input, or neither.'
         )
-    if {"mask", "deconvolved"} <= set(entry.predict.input):
+    if deconvolved and "mask" in entry.predict.input:
         raise UsageError("predict: a net is shown a mask or the picture deconvolved, not both; leave one out of input.")
 
 

@@ -238,7 +238,10 @@ def test_tensors_that_do_not_fit_the_net_are_named(tmp_path, change, words):
         ({"predict": {"output": "ress"}}, "Unknown output 'ress'; did you mean 'res'?"),
         ({"predict": {"time": "indx"}}, "Unknown time 'indx'; did you mean 'index'?"),
         ({"predict": {"clip": "offical"}}, "Unknown clip 'offical'; did you mean 'official'?"),
-        ({"predict": {"input": ["x", "z"]}}, "Unknown input 'z'; known: mask, x, x-y, y."),
+        (
+            {"predict": {"input": ["x", "z"]}},
+            "Unknown input 'z'; known: deconvolved, deconvolved-wide, mask, x, x-y, y.",
+        ),
         ({"sample": {"sampler": "rdm"}}, "Unknown sampler 'rdm'; did you mean 'rddm'?"),
         ({"sample": {"times": "leadin"}}, "Unknown times 'leadin'; did you mean 'leading'?"),
     ],

@@ -300,11 +300,13 @@ INPUTS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     "y": lambda x, y, mask: y,
     "x-y": lambda x, y, mask: x - y,
     "mask": lambda x, y, mask: mask,
-    "deconvolved": lambda x, y, mask: mask,
+    "deconvolved": lambda x, y, mask: mask[:, :3],
+    "deconvolved-wide": lambda x, y, mask: mask[:, -3:],
 }
 """What a net can be shown: x_t, the degraded picture, and three equal channels of what is marked (1) or not (0).
 
-Or, in the place of those, the degraded picture in [0, 1] without the blur that was found in it.
+Or, in the place of those, the degraded picture in [0, 1] without the blur that was found in it with a small kernel, and
+with a large one: see ``deconvolution.py``.
 """
 
 CLIPS: dict[str, Callable[[float, float], tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]] = {

@@ -27,8 +27,8 @@ ATTEMPTS = 20
 class Example(NamedTuple):
     """What is learned from, or measured on: a clean picture and its degraded form, (3, H, W) or (1, 3, H, W).
 
-    ``mask``: (1, H, W) or (1, 1, H, W), 1 where y is damaged, for models that take one; or like y, what else their net
-    is shown. ``label``: a whole number (),
+    ``mask``: (1, H, W) or (1, 1, H, W), 1 where y is damaged, for models that take one; or what else their net is
+    shown, as wide and high. ``label``: a whole number (),
     which damage it is, where damages have labels.
     """
 

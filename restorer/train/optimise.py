@@ -68,7 +68,7 @@ class Descent:
         device, course, schedule = self.team.device, self.course, self.student.schedule
         lo, hi = self.student.bounds
         x0, y = ((lo + (hi - lo) * v).to(device, memory_format=torch.channels_last) for v in (batch.x0, batch.y))
-        mask = None if batch.mask is None else batch.mask.to(device).expand_as(x0)
+        mask = None if batch.mask is None else three(batch.mask.to(device))
         y = torch.zeros_like(y) if self.blind else y
         if self.student.codec is not None:
             with torch.no_grad():
@@ -94,6 +94,11 @@ class Descent:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad()
+
+
+def three(mask: Tensor) -> Tensor:
+    """A mask (N, 1, H, W) as nets are shown it, (N, 3, H, W); what they are shown in its place, as it is."""
+    return mask.expand(-1, max(3, mask.shape[1]), -1, -1)
 
 
 def draw_noise(course: Optimise, item: int, shape: tuple[int, ...], T: int) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from restorer.train.data import Crops, crops_of, crops_remarks, feed, marked, va
 from restorer.train.feedback import check_trackers
 from restorer.train.folders import Pair, training_pairs, unmatched, validation_pairs
 from restorer.train.learner import Learner, learner
-from restorer.train.optimise import draw_noise, finite
+from restorer.train.optimise import draw_noise, finite, three
 from restorer.train.score import score
 from restorer.train.team import Alone, launched
 
@@ -171,7 +171,7 @@ def _write_sheet(file: Path, pupil: Learner, crops: Crops) -> Path:
         end = torch.zeros_like(end) if pupil.descent.blind else end
         x = (diffuse(student.schedule, begin, end, eps[None], t) - lo) / (hi - lo)
         x = x if hidden is None else decoded(student, x.float().to(pupil.team.device), hidden).cpu()
-        mask = () if made.mask is None else (made.mask[None].expand_as(y),)
+        mask = (three(made.mask[None]),) if crops.masked else ()
         rows.append(small(y, x.clamp(0, 1).float(), *mask, x0))
     words = ("degraded", "with noise", *(["mask"] if crops.masked else []), "clean")
     write(Picture(grid(rows, words=words).contiguous()), file)

@@ -20,7 +20,7 @@ from restorer.sampling import decoded, encoded, pad, sample
 from restorer.settings import Settings
 from restorer.train.config import Config
 from restorer.train.data import Example
-from restorer.train.optimise import autocast
+from restorer.train.optimise import autocast, three
 from restorer.train.team import Team
 
 SAMPLES = "samples"
@@ -50,7 +50,7 @@ def score(teacher: Denoiser, validation: Sequence[Example], entry: Entry, config
     for x0, y, mask, label in validation[team.index :: team.count]:
         height, width = x0.shape[-2:]
         asked = replace(teacher, label=label)
-        marked = () if mask is None else (mask.expand_as(y),)
+        marked = () if mask is None else (three(mask),)
         with autocast(config.train, team.device):
             padded, *where = (pad(v, entry.size.multiple) for v in (y, *marked))
             hidden = None
@@ -62,7 +62,7 @@ def score(teacher: Denoiser, validation: Sequence[Example], entry: Entry, config
         restored = restored[..., :height, :width].float().cpu().clamp(0, 1)
         total += psnr(restored.mul(255).round() / 255, x0)  # as it would be written, which is what a card tells
         if len(shown) < SHOWN:
-            shown.append((y.clamp(0, 1), *marked, restored, x0))
+            shown.append((y.clamp(0, 1), *(marked if config.masked else ()), restored, x0))
     # In float64, so that it is the sum of one process to the last digit that is shown.
     share = torch.tensor(total, dtype=torch.float64)
     share = share if team.count == 1 else share.float().to(team.device)

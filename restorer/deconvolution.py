@@ -51,10 +51,11 @@ def deconvolved(y: Tensor) -> Tensor:
 def blur_kernel(y: Tensor, side: int = SIDES[-1]) -> Tensor:
     """The kernel that ``y`` (1, 3, H, W), RGB in [0, 1], is blurred by, (side + 4, side + 4); its sum is 1.
 
-    Its middle is that of the way which the light went: halfway along, as in videos whose frames are averaged.
+    Its middle is that of the way which the light went: halfway along, as in videos whose frames are averaged. In
+    float64, since whether an edge is one hangs on a threshold: rounding, which differs with threads, must not decide.
     """
-    y = y[..., *(_middle(length) for length in y.shape[-2:])]
-    grey = (y[0] * torch.tensor(_LUMA)[:, None, None]).sum(0)
+    y = y[..., *(_middle(length) for length in y.shape[-2:])].double()
+    grey = (y[0] * torch.tensor(_LUMA, dtype=y.dtype)[:, None, None]).sum(0)
     cost, kernel = _EDGES, None
     for reach, seen in _sizes(grey, side):
         kernel = _begin(reach) if kernel is None else _kept(_resized(kernel, (reach, reach)))
@@ -62,7 +63,7 @@ def blur_kernel(y: Tensor, side: int = SIDES[-1]) -> Tensor:
         for _ in range(_TURNS):
             kernel = _centred(_fitted(_few_edges(seen, kernel, cost), seen, reach))
             cost = max(cost / _FEWER, _CHEAPEST)
-    return halfway(kernel)
+    return halfway(kernel).float()
 
 
 def divided(y: Tensor, kernel: Tensor, rough: float = _ROUGH) -> Tensor:
@@ -78,7 +79,7 @@ def divided(y: Tensor, kernel: Tensor, rough: float = _ROUGH) -> Tensor:
     size = tuple(wide.shape[-2:])
     spectrum = _spectrum(kernel, size)
     inside = torch.outer(*(_ramp(length, margin) for length in size))
-    power = spectrum.abs().square() + rough * _gradients(size) + _FLOOR
+    power = spectrum.abs().square() + rough * _gradients(size, y.dtype) + _FLOOR
     made = []
     for channel in wide[0]:  # each alone: spectra are large
         around = irfft2(rfft2(channel) * spectrum, s=size)
@@ -91,13 +92,13 @@ def halfway(kernel: Tensor) -> Tensor:
 
     Along means the direction in which it is longest; the ends are where 4 % of it lie beyond.
     """
-    reach = torch.arange(len(kernel)) - len(kernel) // 2
-    y, x = (reach[:, None] - (kernel.sum(1) @ reach.float()), reach[None, :] - (kernel.sum(0) @ reach.float()))
+    reach = torch.arange(len(kernel), dtype=kernel.dtype) - len(kernel) // 2
+    y, x = reach[:, None] - kernel.sum(1) @ reach, reach[None, :] - kernel.sum(0) @ reach
     turn = 0.5 * torch.atan2(2 * (kernel * x * y).sum(), (kernel * x * x).sum() - (kernel * y * y).sum())
     along, aside = x * turn.cos() + y * turn.sin(), y * turn.cos() - x * turn.sin()
     order = along.flatten().argsort()
     gone = kernel.flatten()[order].cumsum(0)
-    ends = torch.searchsorted(gone, torch.tensor([0.04, 0.96])).clamp_(max=len(gone) - 1)
+    ends = torch.searchsorted(gone, torch.tensor([0.04, 0.96], dtype=kernel.dtype)).clamp_(max=len(gone) - 1)
     half = along.flatten()[order[ends]].mean()
     near = kernel * torch.exp(-0.5 * ((along - half) / 1.5).square())
     off = (near * aside).sum() / near.sum().clamp(min=1e-9)
@@ -122,14 +123,14 @@ def _sizes(grey: Tensor, side: int) -> Iterator[tuple[int, Tensor]]:
 
 def _begin(side: int) -> Tensor:
     """Two pixels of equal share: of a kernel that is a point nothing would be learned."""
-    kernel = torch.zeros(side, side)
+    kernel = torch.zeros(side, side, dtype=torch.float64)
     kernel[side // 2, side // 2 : side // 2 + 2] = 0.5
     return kernel
 
 
 def _few_edges(seen: Tensor, kernel: Tensor, cost: float) -> Tensor:
     """The picture x with the least of |kernel * x - seen|^2 + cost * (how many pixels differ from the next)."""
-    spectrum, gradients = _spectrum(kernel, seen.shape), _gradients(seen.shape)
+    spectrum, gradients = _spectrum(kernel, seen.shape), _gradients(seen.shape, seen.dtype)
     power, known, x, stiff = spectrum.abs().square(), spectrum.conj() * rfft2(seen), seen, 2 * cost
     while stiff < _STIFF:
         right, down = _differences(x)
@@ -156,7 +157,7 @@ def _kept(kernel: Tensor) -> Tensor:
     """A kernel without what is faint, negative, or small and apart; a point where nothing is left. Its sum is 1."""
     kernel = torch.where(kernel < _FAINT * kernel.max(), 0.0, kernel).clamp_(min=0)
     parts = _parts(kernel > 0)
-    shares = torch.zeros(int(parts.max()) + 1).index_add_(0, parts.flatten(), kernel.flatten())
+    shares = kernel.new_zeros(int(parts.max()) + 1).index_add_(0, parts.flatten(), kernel.flatten())
     kernel = kernel * (shares >= _LONELY * shares.sum())[parts]
     if not kernel.sum() > 0:
         kernel[len(kernel) // 2, len(kernel) // 2] = 1.0
@@ -175,21 +176,22 @@ def _parts(there: Tensor) -> Tensor:
 
 def _centred(kernel: Tensor) -> Tensor:
     """The kernel moved by whole pixels, its mean in the middle."""
-    reach = torch.arange(len(kernel)) - len(kernel) // 2.0
+    reach = torch.arange(len(kernel), dtype=kernel.dtype) - len(kernel) // 2
     return kernel.roll([-round(float(kernel.sum(dim) @ reach)) for dim in (1, 0)], (0, 1))
 
 
 def _moved(kernel: Tensor, down: float, right: float) -> Tensor:
     """A kernel moved by parts of a pixel too, two pixels larger at every side; what would leave it is lost."""
     side = len(kernel) + 4
-    rows, columns = (_shares(side, move) for move in (down, right))
+    rows, columns = (_shares(side, move).to(kernel.dtype) for move in (down, right))
     moved = rows @ F.pad(kernel, (2, 2, 2, 2)) @ columns.T
     return moved / moved.sum()
 
 
 def _shares(side: int, move: float) -> Tensor:
     """(side, side): what each pixel gets of each when all go on by ``move``."""
-    away = torch.arange(side)[:, None] - torch.arange(side)[None, :] - move
+    places = torch.arange(side, dtype=torch.float64)
+    away = places[:, None] - places[None, :] - move
     return (1 - away.abs()).clamp_(min=0)
 
 
@@ -198,7 +200,7 @@ def _periodic(grey: Tensor, margin: int) -> Tensor:
     for dim in (0, 1):
         more = smooth(grey.shape[dim] + margin) - grey.shape[dim]
         first, last = grey.narrow(dim, 0, 1), grey.narrow(dim, -1, 1)
-        way = torch.linspace(0, 1, more + 2)[1:-1]
+        way = torch.linspace(0, 1, more + 2, dtype=grey.dtype)[1:-1]
         grey = torch.cat([grey, torch.lerp(last, first, way[:, None] if dim == 0 else way)], dim)
     return grey
 
@@ -210,9 +212,9 @@ def _spectrum(kernel: Tensor, size: tuple[int, ...]) -> Tensor:
     return rfft2(placed.roll((-half, -half), (0, 1)))
 
 
-def _gradients(size: tuple[int, ...]) -> Tensor:
+def _gradients(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """How strongly differences of neighbours see each frequency: |dx|^2 + |dy|^2."""
-    down, across = torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1])
+    down, across = torch.fft.fftfreq(size[0], dtype=dtype), torch.fft.rfftfreq(size[1], dtype=dtype)
     rows, columns = (2 - 2 * torch.cos(2 * math.pi * frequency) for frequency in (down, across))
     return rows[:, None] + columns[None, :]
 

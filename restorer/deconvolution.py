@@ -35,7 +35,7 @@ _CHEAPEST = 1e-4
 _STIFF = 1e5  # how closely the edges are followed in the end
 _STIFFER = 3.0  # each time
 _RIDGE = 2.0  # what a kernel costs, so that it is smooth where little is known
-_FAINT = 0.05  # of its largest value: less is nothing
+_FAINT = 0.1  # of its largest value: less is nothing
 _LONELY = 0.1  # parts of a kernel that lie apart count from so much of the whole
 
 _ROUGH = 5e-3  # what roughness costs in the restored picture

@@ -167,8 +167,13 @@ def _cost(restorer: Restorer, calls: int, window: int | None = None) -> Cost:
         denoiser(blank, denoiser.schedule.T, blank, blank)
         started = perf_counter()
         float(denoiser(blank, denoiser.schedule.T, blank, blank).x0.sum())  # which waits for the device
-        seconds = perf_counter() - started
-    return Cost(calls * seconds / side**2, wanted, preparation(restorer.entry.prepare).side, window)
+        seconds = calls * (perf_counter() - started)
+        prepared = preparation(restorer.entry.prepare)
+        if prepared.beside:
+            started = perf_counter()
+            prepared.beside(blank.cpu())
+            seconds += perf_counter() - started
+    return Cost(seconds / side**2, wanted, prepared.side, window)
 
 
 def _window(restorer: Restorer, settings: Settings) -> int | None:

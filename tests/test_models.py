@@ -21,6 +21,7 @@ from restorer.zeroshot import ZeroShot, check, consistency, pose, reconstruct, s
 MODELS = sorted(embedded())
 LARGEST = {
     "rddm-derain-tiny": 6_000_000,
+    "rddm-deblur-tiny": 1_000_000,
     "rddm-detail-tiny": 6_000_000,
     "rddm-tone-tiny": 9_000_000,
     "irsde-denoise-tiny": 6_000_000,
@@ -31,7 +32,8 @@ DEFAULTS = {
     "derain": "rddm-derain-tiny",
     "denoise": "irsde-denoise-tiny",
     "generate": "ddpm-natural-tiny",
-    **dict.fromkeys(("deblur", "upscale", "dejpeg"), "rddm-detail-tiny"),
+    "deblur": "rddm-deblur-tiny",
+    **dict.fromkeys(("upscale", "dejpeg"), "rddm-detail-tiny"),
     **dict.fromkeys(("enhance", "dehaze", "deshadow"), "rddm-tone-tiny"),
 }
 

@@ -27,9 +27,9 @@ ATTEMPTS = 20
 class Example(NamedTuple):
     """What is learned from, or measured on: a clean picture and its degraded form, (3, H, W) or (1, 3, H, W).
 
-    ``mask``: (1, H, W) or (1, 1, H, W), 1 where y is damaged, for models that take one; or what else their net is
-    shown, as wide and high. ``label``: a whole number (),
-    which damage it is, where damages have labels.
+    ``mask``: (1, H, W) or (1, 1, H, W), 1 where y is damaged, for models that take one; or the (6, H, W) or
+    (1, 6, H, W) that ``Preparation.beside`` makes of y. ``label``: a whole number (), which damage it is, where damages
+    have labels.
     """
 
     x0: Tensor
@@ -41,8 +41,8 @@ class Example(NamedTuple):
 class Batch(NamedTuple):
     """Items from number ``first`` on: (N, 3, patch, patch) twice, and sentences on pictures that were skipped.
 
-    ``label``: (N,), which damage each has, where damages have labels. ``mask``: (N, 1, patch, patch), of models that
-    take one.
+    ``label``: (N,), which damage each has, where damages have labels. ``mask``: (N, 1 or 6, patch, patch), as that of
+    an ``Example``.
     """
 
     first: int
@@ -99,9 +99,7 @@ class Crops(Dataset):
             made = Example(made.x0[0], made.y[0], made.mask[0], made.label)
         else:
             made = Example(x0, x0)
-        if self.masked:
-            return filled(made, self.prepare)
-        return made if preparation(self.prepare).beside else made._replace(mask=None)
+        return shown(made, self.prepare, masked=self.masked)
 
     def _readable(self, draw: random.Random) -> tuple[Tensor, Tensor | None, Tensor | None]:
         for attempt in range(ATTEMPTS):
@@ -230,10 +228,12 @@ def marked(mask: Picture) -> Tensor:
     return pixels.mean(dim=1, keepdim=True)
 
 
-def filled(made: Example, prepare: str | None) -> Example:
-    """The example, with what its mask marks filled where the model wants that."""
+def shown(made: Example, prepare: str | None, *, masked: bool) -> Example:
+    """The example as the model has it: what its mask marks filled if that is wanted, and no mask that is not."""
     prepared = preparation(prepare)
-    return made._replace(y=prepared.apply(made.y, made.mask)) if prepared.fills else made
+    if prepared.fills:
+        return made._replace(y=prepared.apply(made.y, made.mask))
+    return made if masked or prepared.beside else made._replace(mask=None)
 
 
 def validation_set(root: Path, data: Data, prepare: str | None = None, *, masked: bool = False) -> list[Example]:
@@ -246,12 +246,11 @@ def validation_set(root: Path, data: Data, prepare: str | None = None, *, masked
     if data.validation is None:
         return []
     pairs = validation_pairs(root, data, masked=masked)[: data.validation_pictures]
-    result = []
+    prepared, result = preparation(prepare), []
     for i, pair in enumerate(pairs):
         x0 = _centre(read(pair.gt).pixels, data.validation_crop)
         mask = label = None
         if pair.lq is not None:
-            prepared = preparation(prepare)
             y = prepared.apply(read(pair.lq).pixels, None)
             mask = _centre(prepared.beside(y), data.validation_crop) if prepared.beside else None
             y = _centre(y, data.validation_crop)
@@ -269,8 +268,7 @@ def validation_set(root: Path, data: Data, prepare: str | None = None, *, masked
             low, high = kind.strength
             strength = min(high, low + (high - low) * (i + 1) / len(pairs))  # which rounding may pass
             x0, y, mask, label = damaged(x0, kind, strength, i, min(x0.shape[-2:]) // kind.reduce)
-        made = Example(x0, y, mask if masked or preparation(prepare).beside else None, label)
-        result.append(filled(made, prepare) if masked else made)
+        result.append(shown(Example(x0, y, mask, label), prepare, masked=masked))
     return result
 
 

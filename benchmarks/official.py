@@ -1,7 +1,8 @@
 """Our speed beside that of what one would otherwise run: the official code of the papers, and diffusers.
 
     python benchmarks/official.py [--rddm PATH] [--irsde PATH] [--ddnm PATH] [--diffusers] [--device cuda]
-        [--dtype fp32 bf16] [--size 256] [--batch N] [--dim 64] [--rounds 9] [--calls] [--quick] [--write [PAGE]]
+        [--dtype fp32 bf16] [--size 256] [--batch N] [--dim 64] [--rounds 9] [--calls] [--compile] [--quick]
+        [--write [PAGE]]
 
 PATH: clones of nachifur/RDDM, Algolzw/image-restoration-sde and wyhuai/DDNM with their work trees; parts that are not
 named are left out. Both sides have the same random weights. First their results are compared, in fp32 without TF32,
@@ -92,6 +93,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--calls", action="store_true", help="Calls of nets only, no whole pictures.")
+    parser.add_argument("--compile", action="store_true", help="Calls of nets also as --compile has them.")
     parser.add_argument("--quick", action="store_true", help="Toy sizes, instead of all these numbers.")
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="PAGE")
     options = parser.parse_args(words)

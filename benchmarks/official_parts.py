@@ -28,6 +28,7 @@ from turns import Comparison, Turn
 
 from restorer import Restorer
 from restorer.cli.output import counted
+from restorer.compiling import plain
 from restorer.device import DTYPES
 from restorer.diffusion.linear import to
 from restorer.diffusion.nullspace import ddnm_official
@@ -123,7 +124,7 @@ def irsde_whole(
                     lambda made=made, settings=settings: made.restore(y, settings),
                     (lambda made=made: made.restore(y, same)) if settings is same else None,
                     exact=settings is same and dtype == "fp32",
-                    nets=(made.denoiser.net,),
+                    nets=(plain(made.denoiser).net,),
                 )
             )
     return whole(f"IR-SDE, a picture of {options.size} x {options.size}", turns, options)
@@ -209,7 +210,7 @@ def ddnm_whole(
                     lambda made=made, settings=settings, zero=zero: reconstruct(made, small, settings, zero),
                     bare if settings is same else None,
                     exact=settings is same and dtype == "fp32",
-                    nets=(made.denoiser.net,),
+                    nets=(plain(made.denoiser).net,),
                 )
             )
     return whole(f"DDNM, {side // SCALE} x {side // SCALE} enlarged {SCALE} times", turns, options)
@@ -253,7 +254,7 @@ def diffusers(_: Path, options: argparse.Namespace, patches: MonkeyPatch) -> Ite
         for dtype in options.dtype:
             made = Restorer.from_pretrained(folder, device=str(options.device), dtype=dtype)
             call = partial(drawn, made, count, steps)
-            turns.append(Turn(f"ours, {dtype}", call, call, exact=dtype == "fp32", nets=(made.denoiser.net,)))
+            turns.append(Turn(f"ours, {dtype}", call, call, exact=dtype == "fp32", nets=(plain(made.denoiser).net,)))
         yield whole(
             f"diffusers' DDIMPipeline, {counted(count, 'picture')} of 32 x 32, {counted(steps, 'step')}", turns, options
         )

@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytest import MonkeyPatch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from turns import Comparison, Turn
 
 from restorer import Restorer
+from restorer.compiling import Compiled
 from restorer.device import DTYPES
 from restorer.entry import GENERATE, Entry, Predict, Sample, Size
+from restorer.graphs import captured
 from restorer.load import Found, build_schedule, denoiser
 from restorer.nets.enlarge import fold
 
@@ -43,9 +47,21 @@ def nets(
     for dtype in options.dtype:
         net = fold(deepcopy(own).to(device, DTYPES[dtype], memory_format=torch.channels_last).eval())
         shown = x.to(device, DTYPES[dtype], memory_format=torch.channels_last)
-        call = no_grad(lambda net=net, shown=shown: own_ask(net, shown, t))
-        turns.append(Turn(f"ours, {dtype}", call, call, exact=dtype == "fp32", nets=(net,)))
-    return Comparison(f"{name}, one call, {len(x)} x {side} x {side}, dim {options.dim}", turns, options.rounds)
+        asked = {f"ours, {dtype}": captured(net, device)}
+        if options.compile:
+            asked[f"ours, {dtype}, compiled"] = Compiled(net, device)
+        for words, called in asked.items():
+            call = no_grad(lambda called=called, shown=shown: own_ask(called, shown, t))
+            turns.append(Turn(words, call, call, exact=dtype == "fp32", nets=(net,)))
+    heading = f"{name}, one call, {len(x)} x {side} x {side}, dim {options.dim}"
+    return Comparison(heading, turns, options.rounds, flops=flops(turns[0].call))
+
+
+def flops(call: Callable[[], object]) -> int:
+    """Of convolutions and matrix products, as official nets do them; a product and a sum are two."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
 
 
 def whole(heading: str, turns: list[Turn], options: argparse.Namespace) -> Comparison:
@@ -91,4 +107,5 @@ def in_memory(entry: Entry, net: nn.Module, options: argparse.Namespace, dtype: 
     for word in dict.fromkeys((dtype, "fp32")):
         copy = deepcopy(net).to(options.device, DTYPES[word], memory_format=torch.channels_last)
         made.append(denoiser(fold(copy.eval().requires_grad_(False)), schedule, entry, DTYPES[word]))
+    made = [replace(each, net=captured(each.net, options.device)) for each in made]
     return Restorer(Found(entry, Path(), ""), made[0], options.device, made[-1])

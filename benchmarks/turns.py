@@ -30,13 +30,15 @@ class Turn:
 class Comparison:
     """Ways to do what ``heading`` says, the first being what the others are measured by.
 
-    ``tolerance``: by which part of the largest value, or of 1, ways that must agree may differ.
+    ``tolerance``: by which part of the largest value, or of 1, ways that must agree may differ. ``flops``: of one call,
+    where they are known.
     """
 
     heading: str
     turns: Sequence[Turn]
     rounds: int
     tolerance: float = 1e-3
+    flops: int = 0
 
 
 @dataclass
@@ -103,10 +105,15 @@ def table(comparison: Comparison, found: Sequence[Taken]) -> str:
         "least, s": [f"{min(taken.seconds):.4f}" for taken in found],
         "most, s": [f"{max(taken.seconds):.4f}" for taken in found],
         "times as fast": [f"{base / median(taken.seconds):.2f}" for taken in found],
+        "TFLOP/s": [_rate(comparison.flops, median(taken.seconds)) for taken in found],
         "largest difference": ["", *("" if one.off is None else f"{one.off:.1e}" for one in found[1:])],
         "peak memory, GiB": [f"{taken.peak / 2**30:.2f}" if taken.peak else "" for taken in found],
     }
     return markdown({head: cells for head, cells in columns.items() if any(cells)})
+
+
+def _rate(flops: int, seconds: float) -> str:
+    return f"{flops / seconds / 1e12:.3g}" if flops else ""
 
 
 def _forget_peak(turn: Turn, device: torch.device) -> int:

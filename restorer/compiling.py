@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from restorer.device import is_out_of_memory
 from restorer.diffusion.predict import Denoiser
 from restorer.errors import DeviceError
+from restorer.graphs import Captured
 from restorer.hub.home import kept
 
 SHAPES = 8
@@ -99,8 +100,8 @@ class Since:
 
 
 def plain(denoiser: Denoiser) -> Denoiser:
-    """The denoiser whose net is not compiled, for what is asked once."""
-    return replace(denoiser, net=denoiser.net.net) if isinstance(denoiser.net, Compiled) else denoiser
+    """The denoiser with the net itself, neither compiled nor as a graph: for what is asked once."""
+    return replace(denoiser, net=denoiser.net.net) if isinstance(denoiser.net, Compiled | Captured) else denoiser
 
 
 def check_compiler() -> None:

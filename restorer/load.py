@@ -22,6 +22,7 @@ from restorer.diffusion.samplers import GRIDS, SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES, Schedule
 from restorer.entry import GENERATE, Entry, embedded, parse_entry, read_entry
 from restorer.errors import DeviceError, ModelError, UsageError, unknown
+from restorer.graphs import captured
 from restorer.hub.checked import sha256_of
 from restorer.hub.layout import SAFE, is_diffusers, leaves
 from restorer.nets import CODECS, GUIDES, NETS
@@ -263,7 +264,7 @@ def load(found: Found, device: torch.device, dtype: torch.dtype, *, compile: boo
             raise DeviceError(f"Model {entry.name!r} does not fit into the memory of {device}; use another.") from error
         told = " ".join(str(error).split())  # torch speaks in many lines
         raise ModelError(f"Model {entry.name!r} cannot be loaded: {told}") from error
-    return replace(loaded, net=Compiled(net, device) if compile else net)
+    return replace(loaded, net=Compiled(net, device) if compile else captured(net, device))
 
 
 def _state(found: Found, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from restorer.compiling import Compiled, plain
 from restorer.device import dtype_name, is_out_of_memory
 from restorer.entry import GENERATE
 from restorer.errors import UsageError
+from restorer.graphs import UNTRIED
 from restorer.memory import auto_side, most_pixels
 from restorer.restore import Restorer
 from restorer.sampling import encoded
@@ -118,14 +119,16 @@ def foreseen(trial: Trial, known: Sequence[Speed]) -> float:
 
 
 def seconds(call: Callable[[], object], rounds: int, device: torch.device) -> float:
-    """The median of a call's time, after one that warms up, until the device has done it.
+    """The median of a call's time, after those that warm up, until the device has done it.
 
     On a CPU a call that takes longer than PATIENCE counts at once; elsewhere the first may have kernels to fetch.
     Nothing is begun once they have taken that together.
     """
     first = _timed(call, device)
-    if first > PATIENCE and device.type == "cpu":
+    if device.type == "cpu" and first > PATIENCE:
         return first
+    for _ in range(UNTRIED if device.type == "cuda" else 0):  # until graphs are taken
+        call()
     took: list[float] = []
     while len(took) < rounds and sum(took) < PATIENCE:
         took.append(_timed(call, device))

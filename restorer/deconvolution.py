@@ -5,7 +5,8 @@ taken for it, the kernel that turns one into the other is fitted, and so on in t
 [Xu, Zheng & Jia 2013, "Unnatural L0 sparse representation for natural image deblurring"; Pan et al. 2014, "Deblurring
 text images via L0-regularized intensity and gradient prior"]. One kernel is found for the whole picture. Where the blur
 varies, or is more than a kernel holds, what comes out is wrong in places: a net that is shown it beside the picture
-says where. It is shown two: a small kernel is surer, a large one holds more.
+says where. It is shown four: a small kernel is surer, a large one holds more; and light adds up in a camera before it
+becomes sRGB, in the frames of a video that are averaged afterwards, and which it was nobody says.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from torch import Tensor
 from torch.fft import irfft2, rfft2
 
 from restorer.degrade.convolve import smooth
+from restorer.degrade.srgb import to_linear, to_srgb
 
 SIDES = (15, 31)
 """Of kernels, in pixels: the widest blur that is found."""
+MADE = 2 * 3 * len(SIDES)
+"""Channels that a net is shown beside a picture."""
 SEEN = 640
 """The kernel is looked for in the middle of the picture, in so many pixels a side at most."""
 
@@ -43,9 +47,15 @@ _FLOOR = 1e-4  # below which a frequency is lost, whatever roughness costs
 
 
 def deconvolved(y: Tensor) -> Tensor:
-    """(N, 3 len(SIDES), H, W): ``y`` (N, 3, H, W), RGB in [0, 1], without the blur that is found with each of SIDES."""
-    made = [torch.cat([divided(one, blur_kernel(one, side)) for side in SIDES], dim=1) for one in y.split(1)]
-    return torch.cat(made)
+    """(N, MADE, H, W): ``y`` (N, 3, H, W), RGB in [0, 1], without the blur that is found with each of SIDES.
+
+    First as if sRGB values had been blurred, then as if linear light had.
+    """
+    return torch.cat([torch.cat([_sharp(one), to_srgb(_sharp(to_linear(one)))], dim=1) for one in y.split(1)])
+
+
+def _sharp(y: Tensor) -> Tensor:
+    return torch.cat([divided(y, blur_kernel(y, side)) for side in SIDES], dim=1)
 
 
 def blur_kernel(y: Tensor, side: int = SIDES[-1]) -> Tensor:

@@ -17,7 +17,7 @@ from restorer import heap, hub
 from restorer.compiling import Compiled
 from restorer.device import is_out_of_memory
 from restorer.diffusion.guidance import Guide
-from restorer.diffusion.predict import CLIPS, INPUTS, OUTPUTS, TIMES, Denoiser
+from restorer.diffusion.predict import CLIPS, DECONVOLVED, INPUTS, OUTPUTS, TIMES, Denoiser
 from restorer.diffusion.samplers import GRIDS, SAMPLERS
 from restorer.diffusion.schedule import SCHEDULES, Schedule
 from restorer.entry import GENERATE, Entry, embedded, parse_entry, read_entry
@@ -222,7 +222,7 @@ def check_names(entry: Entry) -> None:
         raise UsageError(
             f"prepare: {entry.prepare} makes the picture smaller or larger than the mask that the net is shown."
         )
-    deconvolved = {"deconvolved", "deconvolved-wide"} & set(entry.predict.input)
+    deconvolved = set(DECONVOLVED) & set(entry.predict.input)
     if bool(prepared.beside) != bool(deconvolved):
         raise UsageError(
             "predict: a net is shown the picture deconvolved where it is prepared so; give both, prepare = "

@@ -39,7 +39,7 @@ class Preparation:
     beyond that beside edges. ``told``: the same for readers. ``scale``: how many times as wide and high the picture
     becomes. ``fills``: it is a mask that says where. ``finish``: (y as given, what was restored, what came of it) ->
     the picture; ``side``: the most pixels on the short side of what is restored. ``beside``: of what is restored, what
-    the net is shown beside it, (N, 6, H, W) in [0, 1]: "deconvolved" and "deconvolved-wide" among a card's inputs.
+    the net is shown beside it, (N, 12, H, W) in [0, 1]: what DECONVOLVED names among a card's inputs.
     """
 
     apply: Callable[[Tensor, Tensor | None], Tensor]

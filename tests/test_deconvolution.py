@@ -8,9 +8,11 @@ import pytest
 import torch
 from toy import toy_model, toy_net
 
-from restorer.deconvolution import SIDES, blur_kernel, deconvolved, divided, halfway
+from restorer.deconvolution import MADE, SIDES, blur_kernel, deconvolved, divided, halfway
 from restorer.degrade.convolve import blurred
 from restorer.degrade.motion import kernel
+from restorer.degrade.srgb import to_linear, to_srgb
+from restorer.diffusion.predict import DECONVOLVED
 from restorer.errors import ModelError
 from restorer.images import read
 from restorer.metrics import psnr
@@ -19,7 +21,7 @@ from restorer.settings import Settings
 from restorer.tiling import Tiling
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-INPUT = ["x", "y", "deconvolved", "deconvolved-wide"]
+INPUT = ["x", "y", *DECONVOLVED]
 
 
 def line(angle, length, side=400):
@@ -98,13 +100,24 @@ def test_the_blur_of_a_photograph_is_found(true):
     assert psnr(divided(y, found), photograph()) > psnr(y, photograph())
 
 
+@pytest.mark.parametrize("true", [line(0.4, 9), arc(1.2, 13), arc(1.6, 9)], ids=["line", "arc", "short arc"])
+def test_what_was_blurred_is_divided_best_as_it_was(true):
+    """sRGB values or linear light."""
+    x = photograph()
+    of_values, of_light = (eight_bits(y) for y in (blurred(x, true), to_srgb(blurred(to_linear(x), true))))
+    for y, right, wrong in ((of_values, 0, 1), (of_light, 1, 0)):
+        gains = torch.tensor([psnr(part, x) - psnr(y, x) for part in deconvolved(y).split(3, dim=1)])
+        best = gains.view(2, len(SIDES)).amax(dim=1)
+        assert best[right] > max(best[wrong], 0.0) + 1
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (17, 5), (40, 40)])
 def test_any_size_and_flat_pictures(size):
     flat = torch.full((1, 3, *size), 0.5)
-    torch.testing.assert_close(deconvolved(flat), flat.repeat(1, 2, 1, 1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(deconvolved(flat), flat.repeat(1, MADE // 3, 1, 1), atol=1e-4, rtol=0)
     drawn = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
     made = deconvolved(drawn)
-    assert made.shape == (1, 6, *size)
+    assert made.shape == (1, MADE, *size)
     assert 0 <= float(made.min()) <= float(made.max()) <= 1
 
 
@@ -123,7 +136,7 @@ def test_pictures_are_looked_at_one_by_one():
 
 def model(folder, **changes):
     card = {"prepare": "deconvolve", "predict": {"input": INPUT}, **changes}
-    return toy_model(folder, net={"in_channels": 12}, state=toy_net(in_channels=12).state_dict(), **card)
+    return toy_model(folder, net={"in_channels": 6 + MADE}, state=toy_net(in_channels=6 + MADE).state_dict(), **card)
 
 
 def test_the_net_is_shown_it_beside_the_picture(tmp_path):
@@ -146,6 +159,19 @@ def test_windows_see_their_part_of_the_whole(tmp_path):
     restorer.restore(y, restorer_settings(64))
     part = seen[0][:1, 6:]
     torch.testing.assert_close(part, deconvolved(y)[..., : part.shape[-2], : part.shape[-1]])
+
+
+def test_each_name_is_its_part(tmp_path):
+    net = toy_net(in_channels=9)
+    card = {"prepare": "deconvolve", "predict": {"input": ["x", "deconvolved-light-wide", "deconvolved-wide"]}}
+    folder = toy_model(tmp_path, net={"in_channels": 9}, state=net.state_dict(), **card)
+    restorer = Restorer.from_pretrained(str(folder), dtype="fp32")
+    y = eight_bits(blurred(photograph()[..., :64, :72], line(0.3, 7)))
+    seen = []
+    restorer.denoiser.net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
+    restorer.restore(y, Settings(1, None, 0))
+    _, wide, _, light_wide = deconvolved(y).split(3, dim=1)
+    torch.testing.assert_close(seen[0][:, 3:], torch.cat([light_wide, wide], dim=1))
 
 
 def restorer_settings(side):

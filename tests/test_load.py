@@ -240,7 +240,8 @@ def test_tensors_that_do_not_fit_the_net_are_named(tmp_path, change, words):
         ({"predict": {"clip": "offical"}}, "Unknown clip 'offical'; did you mean 'official'?"),
         (
             {"predict": {"input": ["x", "z"]}},
-            "Unknown input 'z'; known: deconvolved, deconvolved-wide, mask, x, x-y, y.",
+            "Unknown input 'z'; known: deconvolved, deconvolved-light, deconvolved-light-wide, deconvolved-wide, "
+            "mask, x, x-y, y.",
         ),
         ({"sample": {"sampler": "rdm"}}, "Unknown sampler 'rdm'; did you mean 'rddm'?"),
         ({"sample": {"times": "leadin"}}, "Unknown times 'leadin'; did you mean 'leading'?"),

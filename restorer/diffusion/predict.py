@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -295,18 +296,25 @@ OUTPUTS: dict[str, Output] = {
     "x0_sum": Output(2, from_x0_sum),
 }
 
+DECONVOLVED = ("deconvolved", "deconvolved-wide", "deconvolved-light", "deconvolved-light-wide")
+"""With a small kernel and a large one, of sRGB values and of linear light: as ``deconvolution.py`` makes them."""
+
+
+def _part(i: int, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """The i-th three channels; where no more are shown, to measure what a net takes, those over again."""
+    return mask[:, 3 * i % mask.shape[1] :][:, :3]
+
+
 INPUTS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     "x": lambda x, y, mask: x,
     "y": lambda x, y, mask: y,
     "x-y": lambda x, y, mask: x - y,
     "mask": lambda x, y, mask: mask,
-    "deconvolved": lambda x, y, mask: mask[:, :3],
-    "deconvolved-wide": lambda x, y, mask: mask[:, -3:],
+    **{name: partial(_part, i) for i, name in enumerate(DECONVOLVED)},
 }
 """What a net can be shown: x_t, the degraded picture, and three equal channels of what is marked (1) or not (0).
 
-Or, in the place of those, the degraded picture in [0, 1] without the blur that was found in it with a small kernel, and
-with a large one: see ``deconvolution.py``.
+Or, in the place of those, the degraded picture in [0, 1] without the blur that was found in it: see DECONVOLVED.
 """
 
 CLIPS: dict[str, Callable[[float, float], tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]] = {

@@ -27,9 +27,9 @@ ATTEMPTS = 20
 class Example(NamedTuple):
     """What is learned from, or measured on: a clean picture and its degraded form, (3, H, W) or (1, 3, H, W).
 
-    ``mask``: (1, H, W) or (1, 1, H, W), 1 where y is damaged, for models that take one; or the (6, H, W) or
-    (1, 6, H, W) that ``Preparation.beside`` makes of y. ``label``: a whole number (), which damage it is, where damages
-    have labels.
+    ``mask``: (1, H, W) or (1, 1, H, W), 1 where y is damaged, for models that take one; or the (12, H, W) or
+    (1, 12, H, W) that ``Preparation.beside`` makes of y. ``label``: a whole number (), which damage it is, where
+    damages have labels.
     """
 
     x0: Tensor
@@ -41,7 +41,7 @@ class Example(NamedTuple):
 class Batch(NamedTuple):
     """Items from number ``first`` on: (N, 3, patch, patch) twice, and sentences on pictures that were skipped.
 
-    ``label``: (N,), which damage each has, where damages have labels. ``mask``: (N, 1 or 6, patch, patch), as that of
+    ``label``: (N,), which damage each has, where damages have labels. ``mask``: (N, 1 or 12, patch, patch), as that of
     an ``Example``.
     """
 

@@ -1,12 +1,15 @@
 """Nets that are shown a picture deconvolved learn from what they are shown when they restore; and reduced damage."""
 
+import json
+
 import pytest
 import torch
 from toy_training import smooth_pictures, toy
 
 from restorer import Restorer
-from restorer.deconvolution import deconvolved
+from restorer.deconvolution import MADE, deconvolved
 from restorer.degrade import degrade
+from restorer.diffusion.predict import DECONVOLVED
 from restorer.errors import UsageError
 from restorer.images import read, write
 from restorer.images.picture import Picture
@@ -20,8 +23,8 @@ from restorer.train.team import Alone
 
 CPU = torch.device("cpu")
 WORDS = (
-    'net={arch="plain_unet", widths=[8, 8], depths=[1, 1], in_channels=12}',
-    'predict.input=["x", "y", "deconvolved", "deconvolved-wide"]',
+    f'net={{arch="plain_unet", widths=[8, 8], depths=[1, 1], in_channels={6 + MADE}}}',
+    f"predict.input={json.dumps(['x', 'y', *DECONVOLVED])}",
     "prepare=deconvolve",
     'task="deblur"',
     *("data.clean=[]", "data.damage=[]", "data.lq=LQ", "data.gt=GT", "data.validation=val"),
@@ -41,7 +44,7 @@ def pairs(root):
 
 
 def whole(root, pattern):
-    """The degraded pictures deconvolved, each (6, H, W) of 8-bit levels."""
+    """The degraded pictures deconvolved, each (MADE, H, W) of 8-bit levels."""
     files = sorted((root / "LQ").glob(pattern))
     return [(deconvolved(read(file).pixels)[0] * 255).round() / 255 for file in files]
 
@@ -51,7 +54,7 @@ def test_a_crop_is_of_the_whole_picture_deconvolved(pairs):
     known = torch.cat([picture.unfold(1, 16, 1).unfold(2, 16, 1).flatten(1, 2) for picture in whole(pairs, "*.png")], 1)
     for i in range(6):
         shown = crops[i].mask
-        assert shown.shape == (6, 16, 16)
+        assert shown.shape == (MADE, 16, 16)
         assert bool((known - shown[:, None]).abs().amax((0, 2, 3)).lt(1e-6).any())
 
 

@@ -39,7 +39,8 @@ def test_diffusers_and_ours_do_the_same_and_take_turns(official, page, capsys):
     assert (before, after) == ("# Speed\n\n", "\n\nThe end.\n")
     assert inside.count("### ") == 2 and all(line in out for line in inside.splitlines())
     lines = [line for line in inside.splitlines() if line.startswith("| ours, fp32")]
-    assert all(float(line.split("|")[6]) < 1e-4 for line in lines) and len(lines) == 2
+    assert all(float(line.split("|")[-2]) < 1e-4 for line in lines) and len(lines) == 2
+    assert inside.count("| TFLOP/s |") == 1 and float(lines[0].split("|")[6]) > 0  # of calls, not of whole pictures
 
 
 @pytest.mark.parametrize("name", CLONES)

@@ -7,7 +7,7 @@ run(work, jobs, files)       ->  Record, Record, ...
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from os import PathLike
@@ -65,7 +65,7 @@ def run(
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
     comparison: Comparison | None = None,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Do the jobs in order and yield what became of each: a picture that fails never stops the others.
 
     ``stdin`` and ``stdout`` serve jobs on standard streams. ``comparison`` is shown every pair. ``dry_run`` writes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Any
@@ -83,7 +83,7 @@ class Worker:
         return {"answer": Answer(tuple(records))}
 
 
-def run(assignment: Assignment, jobs: Sequence[Job | RemoteJob], files: Files) -> Iterator[Record]:
+def run(assignment: Assignment, jobs: Sequence[Job | RemoteJob], files: Files) -> Generator[Record, None, None]:
     """As ``restorer.batch.run``, on the Ray that ``RAY_ADDRESS`` names, or one begun here. Raises ``UsageError``."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:

@@ -8,7 +8,7 @@ An output is sent when it is whole; what is there already is fetched first, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -122,7 +122,9 @@ def _named(
         yield RemoteJob(source, target, inside)
 
 
-def run_remote(work: Work, jobs: Sequence[RemoteJob], files: Files, *, dry_run: bool = False) -> Iterator[Record]:
+def run_remote(
+    work: Work, jobs: Sequence[RemoteJob], files: Files, *, dry_run: bool = False
+) -> Generator[Record, None, None]:
     """As ``restorer.batch.run``, one picture after the other. A dry run does not look what is there already."""
     for job in jobs:
         if dry_run:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -161,7 +161,7 @@ def _restore(
         out.note(_told(work, settings), level=0 if dry_run else 1)
         return work
 
-    def spread(todo: "Plan") -> "Iterator[Record]":
+    def spread(todo: "Plan") -> "Generator[Record, None, None]":
         from restorer.cluster import Assignment, run
 
         return run(Assignment(*order[0], **order[1]), todo.jobs, files)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import typer
@@ -27,7 +28,7 @@ def carry_out(
     *,
     dry_run: bool = False,
     fail_fast: bool = False,
-    elsewhere: Callable[[Plan], Iterator[Record]] | None = None,
+    elsewhere: Callable[[Plan], Generator[Record, None, None]] | None = None,
     comparison: Comparison | None = None,
 ) -> None:
     """Do the plan's jobs. ``begin`` loads what is needed, and is called only when there is something to do.
@@ -63,11 +64,13 @@ def carry_out(
                     records = run_remote(work, todo.jobs, files, dry_run=dry_run)
                 else:
                     records = run(work, todo.jobs, files, dry_run=dry_run, progress=progress, **more)
-                for record in records:
-                    report.add(record)
-                    out.record(record)
-                    if fail_fast and record.error:
-                        break
+                # Left early, its threads end here and not when, and where, it is collected.
+                with closing(records):
+                    for record in records:
+                        report.add(record)
+                        out.record(record)
+                        if fail_fast and record.error:
+                            break
             if dry_run and work is not None:
                 named = {str(job.source): size for job, size in sizes.items()}
                 report.estimate(work, [named[name] for name in report.planned if named.get(name)])

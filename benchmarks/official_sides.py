@@ -20,8 +20,7 @@ from restorer.compiling import Compiled
 from restorer.device import DTYPES
 from restorer.entry import GENERATE, Entry, Predict, Sample, Size
 from restorer.graphs import captured
-from restorer.load import Found, build_schedule, denoiser
-from restorer.nets.enlarge import fold
+from restorer.load import Found, answering, build_schedule, denoiser
 
 SEED = 0
 FEWER = 3
@@ -45,7 +44,7 @@ def nets(
     call = no_grad(lambda: ask(theirs, there, t))
     turns = [Turn("official, fp32", call, call, nets=(theirs,))]
     for dtype in options.dtype:
-        net = fold(deepcopy(own).to(device, DTYPES[dtype], memory_format=torch.channels_last).eval())
+        net = answering(deepcopy(own).to(device, DTYPES[dtype]), torch.device(device), DTYPES[dtype])
         shown = x.to(device, DTYPES[dtype], memory_format=torch.channels_last)
         asked = {f"ours, {dtype}": captured(net, device)}
         if options.compile:
@@ -105,7 +104,7 @@ def in_memory(entry: Entry, net: nn.Module, options: argparse.Namespace, dtype: 
     schedule = build_schedule(entry.schedule)
     made = []
     for word in dict.fromkeys((dtype, "fp32")):
-        copy = deepcopy(net).to(options.device, DTYPES[word], memory_format=torch.channels_last)
-        made.append(denoiser(fold(copy.eval().requires_grad_(False)), schedule, entry, DTYPES[word]))
+        copy = answering(deepcopy(net).to(options.device, DTYPES[word]), torch.device(options.device), DTYPES[word])
+        made.append(denoiser(copy, schedule, entry, DTYPES[word]))
     made = [replace(each, net=captured(each.net, options.device)) for each in made]
     return Restorer(Found(entry, Path(), ""), made[0], options.device, made[-1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
 from restorer.errors import DeviceError, unknown
@@ -38,6 +40,13 @@ def precisions(device: torch.device) -> list[str]:
     """The words of ``DTYPES`` that the device computes fast in, full precision first."""
     bf16 = ["bf16"] if _fast_bf16(device) else []
     return ["fp32", *bf16, *([] if device.type == "cpu" else ["fp16"])]
+
+
+def few_products_pay(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether sums are worth less products: where those are what takes the time, and not in units of their own."""
+    if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and not torch.cpu._is_amx_tile_supported())
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from restorer import heap, hub
 from restorer.compiling import Compiled
-from restorer.device import is_out_of_memory
+from restorer.device import few_products_pay, is_out_of_memory
 from restorer.diffusion.guidance import Guide
 from restorer.diffusion.predict import CLIPS, DECONVOLVED, INPUTS, OUTPUTS, TIMES, Denoiser
 from restorer.diffusion.samplers import GRIDS, SAMPLERS
@@ -27,6 +27,7 @@ from restorer.hub.checked import sha256_of
 from restorer.hub.layout import SAFE, is_diffusers, leaves
 from restorer.nets import CODECS, GUIDES, NETS
 from restorer.nets.enlarge import fold
+from restorer.nets.winograd import winograd
 from restorer.prepare import preparation
 from restorer.strict import misfit
 
@@ -256,7 +257,7 @@ def load(found: Found, device: torch.device, dtype: torch.dtype, *, compile: boo
         if wrong:
             raise UsageError(f"{wrong}.")
         net.load_state_dict(state, assign=True)
-        net = fold(net.to(memory_format=torch.channels_last).eval().requires_grad_(False))
+        net = answering(net, device, dtype)
         with torch.inference_mode(), device:
             check_sizes(net, entry, dtype)
     except (UsageError, RuntimeError, MemoryError) as error:
@@ -265,6 +266,12 @@ def load(found: Found, device: torch.device, dtype: torch.dtype, *, compile: boo
         told = " ".join(str(error).split())  # torch speaks in many lines
         raise ModelError(f"Model {entry.name!r} cannot be loaded: {told}") from error
     return replace(loaded, net=Compiled(net, device) if compile else captured(net, device))
+
+
+def answering(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A net that will only answer, with weights of that type there, in the form that is fastest: equal to rounding."""
+    net = fold(net.to(memory_format=torch.channels_last).eval().requires_grad_(False))
+    return winograd(net) if few_products_pay(device, dtype) else net
 
 
 def _state(found: Found, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

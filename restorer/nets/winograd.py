@@ -23,8 +23,8 @@ SEEN = TILE + 2
 NARROWEST = 128
 """Channels in and out of a layer from which on it pays: making tiles costs as many times as there are channels, the
 products that are saved the square of it."""
-FEWEST = 16
-"""Tiles of a picture from which on it pays: below, the four times as many weights take longer to be read."""
+FEWEST = 64
+"""Tiles from which on it pays: below, the four times as many weights take longer to be read."""
 CHUNK = 16 * 2**20
 """Bytes that the largest of the steps between takes at most, of large pictures a part at a time."""
 MOST = 2 * 2**30
@@ -69,8 +69,7 @@ class Winograd(nn.Conv2d):
         """See the class."""
         count, width_in, height, width = x.shape
         down, right = -(-height // TILE), -(-width // TILE)
-        # Not by how many pictures there are, so that one is taken alike in any company.
-        if down * right < FEWEST:
+        if count * down * right < FEWEST:
             return super().forward(x)
         width_out = self.out_channels
         edges = 1, TILE * right - width + 1, 1, TILE * down - height + 1

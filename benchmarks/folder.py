@@ -1,12 +1,12 @@
 """A folder of pictures, by `restorer restore`, against the bare network on the same pixels.
 
     python benchmarks/folder.py DATA [-m MODEL] [--steps N] [--pictures N] [--side N] [--rounds N] [-b N]
-        [--device cuda] [--dtype bf16] [--quick] [--write [PAGE]]
+        [--before CHECKOUT] [--device cuda] [--dtype bf16] [--quick] [--write [PAGE]]
 
 DATA: clean pictures, of which crops are damaged as `restorer degrade` does: of many sizes, or with --side all of that
 one, taken from pictures that are large enough. Both sides are measured in turn: the command's own seconds, without its
 start (loading the model included), and the calls of the net that those pictures take, one picture at a time, with the
-pixels in memory already.
+pixels in memory already. CHECKOUT: an older version of restorer, which takes its turn with steps of its own.
 
 ``--quick`` is a few small pictures. ``--write`` puts the table into docs/performance.md.
 """
@@ -82,12 +82,14 @@ def bare(restorer: Restorer, pictures: Sequence[torch.Tensor], steps: int) -> fl
     return timed(calls, restorer.device)
 
 
-def command(folder: Path, restorer: Restorer, steps: int, options: argparse.Namespace) -> float:
+def command(folder: Path, restorer: Restorer, options: argparse.Namespace, checkout: Path | None = None) -> float:
+    """Seconds of the run, by this version or by that of ``checkout``."""
     with TemporaryDirectory() as out:
         words = [sys.executable, "-m", "restorer", "restore", str(folder), "-o", out, "-m", options.model, "--json"]
         words += ["--device", str(restorer.device), "--dtype", dtype_name(restorer.denoiser.dtype)]
-        words += ["--steps", str(steps), "-b", str(options.batch_size)]
-        done = subprocess.run(words, capture_output=True, text=True)
+        words += ["-b", str(options.batch_size)]
+        words += ["--steps", str(options.steps)] if options.steps else []
+        done = subprocess.run(words, capture_output=True, text=True, cwd=checkout)
     if done.returncode:
         raise SystemExit(f"restorer ended with {done.returncode}: {done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])["summary"]["seconds"]
@@ -109,20 +111,25 @@ def compare(restorer: Restorer, options: argparse.Namespace) -> None:
         files = fill(options.data, Path(place), options.pictures, options.side)
         pictures = ready(restorer, files)
         bare(restorer, pictures[:5], steps)
-        nets, runs = [], []
+        sides = {
+            "restorer restore": lambda: command(Path(place), restorer, options),
+            "the bare net": lambda: bare(restorer, pictures, steps),
+        }
+        if options.before:
+            sides = {"restorer before": lambda: command(Path(place), restorer, options, options.before)} | sides
+        taken: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(options.rounds):
-            nets.append(bare(restorer, pictures, steps))
-            runs.append(command(Path(place), restorer, steps, options))
-            print(f"net {nets[-1]:.1f} s, command {runs[-1]:.1f} s", flush=True)
+            for name, run in sides.items():
+                taken[name].append(run())
+                print(f"{name} {taken[name][-1]:.1f} s", flush=True)
     pixels = sum(y.shape[-1] * y.shape[-2] for y in pictures)
-    net, run = statistics.median(nets), statistics.median(runs)
-    made = table(len(files), pixels, run, net)
+    made = table(len(files), pixels, {name: statistics.median(seconds) for name, seconds in taken.items()})
     told(_heading(restorer, options, steps), made, options.write)
 
 
-def table(count: int, pixels: int, run: float, net: float) -> str:
-    """As Markdown, of the seconds of the command's ``run`` and of the bare ``net``."""
-    seconds = {"restorer restore": run, "the bare net": net}
+def table(count: int, pixels: int, seconds: dict[str, float]) -> str:
+    """As Markdown, of the seconds of each side, the bare net the last."""
+    net = seconds["the bare net"]
     return markdown(
         {
             "": list(seconds),
@@ -149,6 +156,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--side", type=int, help="Of every picture, by default many sizes.")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="An older version of restorer.")
     parser.add_argument("-b", "--batch-size", type=int, default=1)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")

@@ -1,5 +1,7 @@
 """benchmarks/folder.py: its rows at toy sizes, and its arithmetic."""
 
+from pathlib import Path
+
 import pytest
 from speed_pages import QUICK
 
@@ -28,6 +30,15 @@ def test_one_table_of_the_command_and_the_bare_net(folder, data, page, toy):
     assert run.startswith("| restorer restore |") and net.startswith("| the bare net |") and net.endswith("| 100.0 % |")
 
 
+def test_an_older_version_takes_its_turn(folder, data, page, toy):
+    checkout = Path(folder.__file__).parents[1]
+    folder.main([str(data), *QUICK, "-m", str(toy), "--before", str(checkout), "--write", str(page)])
+    _, section = page.read_text().split("### ")
+    _, _, before, run, net = [line for line in section.splitlines() if line.startswith("|")]
+    assert before.startswith("| restorer before |") and run.startswith("| restorer restore |")
+    assert net.startswith("| the bare net |")
+
+
 def test_crops_are_of_one_side_or_of_many(folder, data, tmp_path):
     (tmp_path / "same").mkdir(), (tmp_path / "many").mkdir()
     same = folder.fill(data, tmp_path / "same", 4, 16)
@@ -44,6 +55,6 @@ def test_pictures_that_are_too_small_are_told(folder, data, tmp_path):
 
 
 def test_pictures_a_minute_and_the_part_of_the_bare_nets(folder):
-    _, _, run, net = folder.table(4, 1_000_000, run=8.0, net=6.0).splitlines()
+    _, _, run, net = folder.table(4, 1_000_000, {"restorer restore": 8.0, "the bare net": 6.0}).splitlines()
     assert run == "| restorer restore | 30.0 | 0.125 | 75.0 % |"
     assert net == "| the bare net | 40.0 | 0.167 | 100.0 % |"

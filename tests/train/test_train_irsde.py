@@ -25,6 +25,7 @@ QUICK = [
     "train.save_every=3",
     "train.val_every=6",
 ]
+OFFICIAL = 'predict={output="euler_eps", input=["x-y", "y"], time="t", range=[0.0, 1.0], clip="none"}'
 DENOISING = [
     "task=denoise",
     'net={arch="plain_unet", in_channels=3, widths=[16, 16], depths=[1, 1]}',
@@ -59,9 +60,12 @@ def test_every_built_in_recipe_parses_and_says_its_method(method):
     assert config.method == method
 
 
-@pytest.mark.parametrize(("objective", "output"), [("matching", "euler_eps"), ("matching", "eps"), ("noise", "eps")])
+@pytest.mark.parametrize(
+    ("objective", "output"), [("outputs", "res"), ("matching", "euler_eps"), ("matching", "eps"), ("noise", "eps")]
+)
 def test_the_loss_falls_and_the_model_restores(root, objective, output):
-    chosen = [f"train.objective={objective}", f"predict.output={output}", 'data.damage=[{recipe="rain"}]']
+    told = [] if output == "res" else [OFFICIAL, f"train.objective={objective}", f"predict.output={output}"]
+    chosen = [*told, 'data.damage=[{recipe="rain"}]']
     # Much noise, of which a small net can learn something in a few steps.
     loud = ['schedule={kind="irsde", max_sigma=100.0}', "sample.start=0.392", "train.batch_size=8"]
     losses = [step.loss for step in run(root, *chosen, *loud, "train.steps=120", "train.lr=3e-3", "train.warmup=5")]
@@ -106,7 +110,7 @@ def test_a_run_that_stops_goes_on_as_if_it_had_not(root):
 )
 def test_an_objective_that_does_not_fit_is_a_sentence(root, override, sentence):
     with pytest.raises(UsageError, match=sentence):
-        run(root, override, 'data.damage=[{recipe="rain"}]')
+        run(root, OFFICIAL, override, 'data.damage=[{recipe="rain"}]')
 
 
 def test_only_models_that_begin_at_the_picture_need_no_damage(root):

@@ -43,7 +43,7 @@ def precisions(device: torch.device) -> list[str]:
 
 
 def few_products_pay(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether sums are worth less products: where those are what takes the time, and not in units of their own."""
+    """Whether adding more to multiply less pays: where products take the time, and have no units of their own."""
     if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and not torch.cpu._is_amx_tile_supported())
